@@ -1,0 +1,1 @@
+//! Sockets and timers around the gossip state machines.

@@ -1,0 +1,1 @@
+//! The serf layer: tags, intents, events, queries.

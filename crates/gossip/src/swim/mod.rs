@@ -1,0 +1,1 @@
+//! SWIM with the Lifeguard extensions, as a state machine without I/O.

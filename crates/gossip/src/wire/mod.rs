@@ -1,0 +1,1 @@
+//! The memberlist wire format: frames, structs, compression, encryption.
