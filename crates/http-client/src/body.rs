@@ -19,9 +19,7 @@ pub fn empty() -> Body {
 /// A body that is already in memory; its length is announced.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A body read piece by piece while it is sent, e.g. from a file.

@@ -73,14 +73,7 @@ impl Target {
             Scheme::Http => 80,
             Scheme::Https => 443,
         });
-        Ok(Self {
-            scheme,
-            endpoint: Endpoint::Tcp {
-                host: host.to_owned(),
-                port,
-            },
-            path,
-        })
+        Ok(Self { scheme, endpoint: Endpoint::Tcp { host: host.to_owned(), port }, path })
     }
 
     /// The value of the `Host` header.

@@ -36,9 +36,7 @@ pub fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, Error> {
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::TlsConfig(e.to_string()))?;
     let builder = if options.skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
         builder.with_root_certificates(roots(options)?)
     };
@@ -46,11 +44,8 @@ pub fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, Error> {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
             let chain = read_certificates(cert)?;
-            let key_der =
-                PrivateKeyDer::from_pem_file(key).map_err(|e| file_error(key, e.to_string()))?;
-            builder
-                .with_client_auth_cert(chain, key_der)
-                .map_err(|e| Error::TlsConfig(e.to_string()))?
+            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| file_error(key, e.to_string()))?;
+            builder.with_client_auth_cert(chain, key_der).map_err(|e| Error::TlsConfig(e.to_string()))?
         }
         (Some(_), None) => return Err(Error::TlsConfig("a client certificate needs its key".into())),
         (None, Some(_)) => return Err(Error::TlsConfig("a client key needs its certificate".into())),
@@ -62,17 +57,14 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let mut add = |path: &Path| -> Result<(), Error> {
         for cert in read_certificates(path)? {
-            roots
-                .add(cert)
-                .map_err(|e| file_error(path, e.to_string()))?;
+            roots.add(cert).map_err(|e| file_error(path, e.to_string()))?;
         }
         Ok(())
     };
     if let Some(file) = &options.ca_file {
         add(file)?;
     } else if let Some(folder) = &options.ca_path {
-        let entries =
-            std::fs::read_dir(folder).map_err(|e| file_error(folder, e.to_string()))?;
+        let entries = std::fs::read_dir(folder).map_err(|e| file_error(folder, e.to_string()))?;
         for entry in entries {
             let path = entry.map_err(|e| file_error(folder, e.to_string()))?.path();
             if path.is_file() {
@@ -100,10 +92,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error>
 }
 
 fn file_error(path: &Path, reason: String) -> Error {
-    Error::TlsFile {
-        path: path.display().to_string(),
-        reason,
-    }
+    Error::TlsFile { path: path.display().to_string(), reason }
 }
 
 /// Checks that the peer owns the key it shows, but not who it is.
@@ -128,12 +117,7 @@ impl ServerCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -142,12 +126,7 @@ impl ServerCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

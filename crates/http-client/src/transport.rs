@@ -33,11 +33,7 @@ impl Transport {
     ///
     /// # Errors
     /// Unusable TLS files or names.
-    pub fn new(
-        target: Target,
-        tls: &TlsOptions,
-        server_name: Option<&str>,
-    ) -> Result<Self, Error> {
+    pub fn new(target: Target, tls: &TlsOptions, server_name: Option<&str>) -> Result<Self, Error> {
         let tls = match target.scheme {
             Scheme::Http => None,
             Scheme::Https => {
@@ -51,11 +47,7 @@ impl Transport {
                 Some((client_config(tls)?, name))
             }
         };
-        Ok(Self {
-            target,
-            tls,
-            connect_timeout: Self::CONNECT_TIMEOUT,
-        })
+        Ok(Self { target, tls, connect_timeout: Self::CONNECT_TIMEOUT })
     }
 
     /// Changes how long connecting may take.
@@ -77,8 +69,7 @@ impl Transport {
     /// # Errors
     /// Connection, TLS and protocol errors.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
-        let host = HeaderValue::try_from(self.target.authority())
-            .map_err(|e| Error::Request(e.into()))?;
+        let host = HeaderValue::try_from(self.target.authority()).map_err(|e| Error::Request(e.into()))?;
         request.headers_mut().entry(HOST).or_insert(host);
         match tokio::time::timeout(self.connect_timeout, self.connect()).await {
             Ok(stream) => exchange(stream?, request).await,
@@ -90,11 +81,7 @@ impl Transport {
     ///
     /// # Errors
     /// As [`Self::send`], and [`Error::TooLarge`].
-    pub async fn fetch(
-        &self,
-        request: Request<Body>,
-        limit: usize,
-    ) -> Result<Response<Bytes>, Error> {
+    pub async fn fetch(&self, request: Request<Body>, limit: usize) -> Result<Response<Bytes>, Error> {
         let (head, body) = self.send(request).await?.into_parts();
         match Limited::new(body, limit).collect().await {
             Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
@@ -114,20 +101,15 @@ impl Transport {
                 let _unsupported = stream.set_nodelay(true);
                 Box::new(stream)
             }
-            Endpoint::Unix(path) => Box::new(
-                UnixStream::connect(path)
-                    .await
-                    .map_err(|e| self.dial_error(&describe(&e)))?,
-            ),
+            Endpoint::Unix(path) => {
+                Box::new(UnixStream::connect(path).await.map_err(|e| self.dial_error(&describe(&e)))?)
+            }
         };
         match &self.tls {
             None => Ok(stream),
             Some((config, name)) => {
                 let connector = tokio_rustls::TlsConnector::from(config.clone());
-                let secured = connector
-                    .connect(name.clone(), stream)
-                    .await
-                    .map_err(Error::Handshake)?;
+                let secured = connector.connect(name.clone(), stream).await.map_err(Error::Handshake)?;
                 Ok(Box::new(secured))
             }
         }
@@ -138,21 +120,14 @@ impl Transport {
             Endpoint::Tcp { .. } => ("tcp", self.target.authority()),
             Endpoint::Unix(path) => ("unix", path.display().to_string()),
         };
-        Error::Dial {
-            network,
-            address,
-            reason: reason.to_owned(),
-        }
+        Error::Dial { network, address, reason: reason.to_owned() }
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn exchange(
-    stream: Box<dyn Stream>,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, Error> {
+async fn exchange(stream: Box<dyn Stream>, request: Request<Body>) -> Result<Response<Incoming>, Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends by itself when the response body has been read or dropped.
     tokio::spawn(connection);
