@@ -1,8 +1,10 @@
 //! Timing and sizes, with the profiles of the reference.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Interner;
 use crate::wire::Keyring;
 
 /// Settings of one pool's state machine. Start from [`SwimConfig::lan`], [`SwimConfig::wan`] or
@@ -16,7 +18,7 @@ pub struct SwimConfig {
     /// A broadcast is sent `retransmit_mult * ceil(log10(n + 1))` times.
     pub retransmit_mult: u32,
     /// Send a broadcast as often as it takes for nobody to be missed (see
-    /// [`queue::transmit_limit`](super::queue::transmit_limit)), not only as often as the reference does. Default true.
+    /// [`Spread`](super::queue::Spread)), not only as often as the reference does. Default true.
     pub thorough_spread: bool,
     /// Shortest suspicion is `suspicion_mult * log10(n) * probe_interval`.
     pub suspicion_mult: u32,
@@ -59,6 +61,8 @@ pub struct SwimConfig {
     pub allowed_cidrs: Option<Vec<Cidr>>,
     /// How long a leave waits for its broadcast to be spread.
     pub leave_timeout: Duration,
+    /// Share the members' descriptions with other state machines in this process (simulation).
+    pub interner: Option<Arc<Interner>>,
 }
 
 impl SwimConfig {
@@ -89,6 +93,7 @@ impl SwimConfig {
             label: String::new(),
             allowed_cidrs: None,
             leave_timeout: Duration::from_secs(5),
+            interner: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::queue::Spread;
 use super::{Node, Tick};
 use crate::wire::StreamError;
 
@@ -65,8 +66,9 @@ pub enum Output {
 /// state machine, so it notes what it wants done and does it when the call to `handle` returned.
 pub trait Delegate {
     /// Messages (without type byte) to ride along in a packet. Each costs its length plus
-    /// `overhead`; together at most `limit`.
-    fn broadcasts(&mut self, overhead: usize, limit: usize) -> Vec<Bytes>;
+    /// `overhead`; together at most `limit`. `spread` is to be passed on to
+    /// [`TransmitQueue::take`](super::queue::TransmitQueue::take).
+    fn broadcasts(&mut self, spread: &Spread, overhead: usize, limit: usize) -> Vec<Bytes>;
     /// A message of the layer above, without type byte.
     fn user_message(&mut self, message: &[u8]);
     /// The state to be sent in a full exchange.
