@@ -1,0 +1,359 @@
+//! The log in a redb file.
+//!
+//! Table `log` maps the index of the first entry of a record to the record. A
+//! record holds the entries of one write (so that a write of many entries costs
+//! one tree insertion), and ends in a CRC-32 of what precedes it. Table `meta`
+//! holds the vote, the committed and the purged log id, and the format number.
+//!
+//! A commit of redb is atomic: a torn last write is rolled back when the file is
+//! opened. Anything else that does not check out refuses to start, because a log
+//! that silently lost acknowledged entries is worse than a server that is down.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::{Change, LogRead, LogStore, Recovered};
+use crate::entry;
+use crate::types::alias::{Entry, LogId};
+
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+const FORMAT: &[u8] = b"1";
+/// Page cache; the newest entries are held by `Tail`, so this serves the tree's branches.
+const CACHE_BYTES: usize = 2 << 20;
+/// Records are cut at this size so that removing part of one stays cheap.
+const RECORD_BYTES: usize = 1 << 20;
+/// Files smaller than this are not worth compacting.
+const COMPACT_ABOVE: u64 = 32 << 20;
+
+type Shared = Arc<RwLock<Option<Database>>>;
+
+pub struct RedbStore {
+    path: PathBuf,
+    db: Shared,
+    recovered: Recovered,
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// Maps redb's errors to `io::Error`, keeping the kind of an I/O error.
+fn io_error(error: impl Into<redb::Error>) -> io::Error {
+    match error.into() {
+        redb::Error::Io(e) => e,
+        redb::Error::Corrupted(what) => invalid(format!("log store is corrupt: {what}")),
+        redb::Error::DatabaseAlreadyOpen => io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "log store is in use by another process",
+        ),
+        other => io::Error::other(other),
+    }
+}
+
+/// Runs `work`, turning a panic inside the storage engine into an error.
+fn contain<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(invalid("log store failed an internal check".into())))
+}
+
+impl RedbStore {
+    /// Opens or creates `<dir>/log.redb`.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join("log.redb");
+        let explain = |e: io::Error| {
+            io::Error::new(
+                e.kind(),
+                format!(
+                    "{}: {e}. A corrupt log is not repaired by guessing: with a healthy quorum, move the \
+                     directory away and let this server rejoin; without one, restore a snapshot",
+                    path.display()
+                ),
+            )
+        };
+        let db = contain(|| open_database(&path)).map_err(explain)?;
+        let db: Shared = Arc::new(RwLock::new(Some(db)));
+        let recovered = contain(|| recover(&db)).map_err(explain)?;
+        let mut store = Self { path, db, recovered };
+        store.compact()?;
+        Ok(store)
+    }
+}
+
+fn open_database(path: &Path) -> io::Result<Database> {
+    let shown = path.display().to_string();
+    let db = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .set_repair_callback(move |session| {
+            if session.progress() == 0.0 {
+                tracing::info!(path = %shown, "log store was not closed cleanly, checking it");
+            }
+        })
+        .create(path)
+        .map_err(io_error)?;
+    // Tables exist from the first moment, so that readers need no special case.
+    let tx = db.begin_write().map_err(io_error)?;
+    {
+        tx.open_table(LOG).map_err(io_error)?;
+        let mut meta = tx.open_table(META).map_err(io_error)?;
+        let format = meta.get("format").map_err(io_error)?.map(|v| v.value().to_vec());
+        match format.as_deref() {
+            None => {
+                meta.insert("format", FORMAT).map_err(io_error)?;
+            }
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(invalid(format!(
+                    "log store has format {}, this program knows 1",
+                    String::from_utf8_lossy(other)
+                )));
+            }
+        }
+    }
+    tx.commit().map_err(io_error)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(db)
+}
+
+fn with_db<T>(shared: &Shared, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
+    let guard = shared.read();
+    let db = guard
+        .as_ref()
+        .ok_or_else(|| io::Error::other("log store is closed after an earlier error"))?;
+    work(db)
+}
+
+fn recover(shared: &Shared) -> io::Result<Recovered> {
+    with_db(shared, |db| {
+        let tx = db.begin_read().map_err(io_error)?;
+        let meta = tx.open_table(META).map_err(io_error)?;
+        let get = |key: &str| -> io::Result<Option<Bytes>> {
+            Ok(meta
+                .get(key)
+                .map_err(io_error)?
+                .map(|v| Bytes::copy_from_slice(v.value())))
+        };
+        let log_id = |key: &str| -> io::Result<Option<LogId>> {
+            match get(key)? {
+                None => Ok(None),
+                Some(mut bytes) => entry::get_log_id(&mut bytes),
+            }
+        };
+        let vote = get("vote")?.map(|mut b| entry::get_vote(&mut b)).transpose()?;
+        let committed = log_id("committed")?;
+        let purged = log_id("purged")?;
+        let table = tx.open_table(LOG).map_err(io_error)?;
+        let mut last = purged;
+        if let Some((key, value)) = table.last().map_err(io_error)? {
+            let entries = decode_record(key.value(), value.value())?;
+            if let Some(e) = entries.last()
+                && purged.is_none_or(|p| e.log_id.index > p.index)
+            {
+                last = Some(e.log_id);
+            }
+        }
+        Ok(Recovered {
+            vote,
+            committed,
+            purged,
+            last,
+        })
+    })
+}
+
+fn encode_record(entries: &[Entry]) -> io::Result<BytesMut> {
+    let size: usize = entries.iter().map(entry::size_hint).sum();
+    let mut out = BytesMut::with_capacity(size + 8);
+    entry::put_entries(&mut out, entries)?;
+    let crc = crc32fast::hash(&out);
+    out.put_u32_le(crc);
+    Ok(out)
+}
+
+fn decode_record(first: u64, bytes: &[u8]) -> io::Result<Vec<Entry>> {
+    let corrupt = |why: &str| invalid(format!("log record at index {first}: {why}"));
+    let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
+        return Err(corrupt("too short"));
+    };
+    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+        return Err(corrupt("checksum mismatch"));
+    }
+    let mut body = Bytes::copy_from_slice(body);
+    let entries = entry::get_entries(&mut body)?;
+    let consecutive = entries
+        .iter()
+        .enumerate()
+        .all(|(i, e)| e.log_id.index == first + i as u64);
+    if !consecutive || entries.is_empty() {
+        return Err(corrupt("entries are not consecutive"));
+    }
+    Ok(entries)
+}
+
+type LogTable<'t> = redb::Table<'t, u64, &'static [u8]>;
+
+fn insert_entries(log: &mut LogTable<'_>, entries: &[Entry]) -> io::Result<()> {
+    let mut start = 0;
+    let mut bytes = 0;
+    for (i, e) in entries.iter().enumerate() {
+        bytes += entry::size_hint(e);
+        if bytes >= RECORD_BYTES || i + 1 == entries.len() {
+            let record = encode_record(&entries[start..=i])?;
+            log.insert(entries[start].log_id.index, &record[..]).map_err(io_error)?;
+            start = i + 1;
+            bytes = 0;
+        }
+    }
+    Ok(())
+}
+
+/// The record that begins before `index`, if there is one.
+fn record_before(log: &LogTable<'_>, index: u64) -> io::Result<Option<Vec<Entry>>> {
+    match log.range(..index).map_err(io_error)?.next_back() {
+        None => Ok(None),
+        Some(found) => {
+            let (key, value) = found.map_err(io_error)?;
+            decode_record(key.value(), value.value()).map(Some)
+        }
+    }
+}
+
+fn truncate(log: &mut LogTable<'_>, from: u64) -> io::Result<()> {
+    log.retain_in(from.., |_, _| false).map_err(io_error)?;
+    if let Some(mut entries) = record_before(log, from)? {
+        let before = entries.len();
+        entries.retain(|e| e.log_id.index < from);
+        if entries.len() != before {
+            insert_entries(log, &entries)?;
+        }
+    }
+    Ok(())
+}
+
+fn purge(log: &mut LogTable<'_>, upto: u64) -> io::Result<()> {
+    // The record in which `upto` lies stays until all of it may go.
+    let keep_from = match record_before(log, upto + 1)? {
+        Some(entries) if entries.last().is_some_and(|e| e.log_id.index > upto) => entries[0].log_id.index,
+        _ => upto + 1,
+    };
+    log.retain_in(..keep_from, |_, _| false).map_err(io_error)
+}
+
+impl LogStore for RedbStore {
+    fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    fn write(&mut self, changes: &[Change]) -> io::Result<()> {
+        contain(|| {
+            with_db(&self.db, |db| {
+                let tx = db.begin_write().map_err(io_error)?;
+                {
+                    let mut log = tx.open_table(LOG).map_err(io_error)?;
+                    let mut meta = tx.open_table(META).map_err(io_error)?;
+                    let mut put = |key: &str, write: &dyn Fn(&mut BytesMut)| -> io::Result<()> {
+                        let mut out = BytesMut::with_capacity(32);
+                        write(&mut out);
+                        meta.insert(key, &out[..]).map_err(io_error)?;
+                        Ok(())
+                    };
+                    for change in changes {
+                        match change {
+                            Change::Append(entries) => insert_entries(&mut log, entries)?,
+                            Change::Truncate(from) => truncate(&mut log, *from)?,
+                            Change::Purge(id) => {
+                                purge(&mut log, id.index)?;
+                                put("purged", &|out| entry::put_log_id(out, Some(id)))?;
+                            }
+                            Change::Vote(vote) => put("vote", &|out| entry::put_vote(out, vote))?,
+                            Change::Committed(id) => put("committed", &|out| entry::put_log_id(out, Some(id)))?,
+                        }
+                    }
+                }
+                tx.commit().map_err(io_error)
+            })
+        })
+    }
+
+    fn reader(&self) -> Arc<dyn LogRead> {
+        Arc::new(RedbReader { db: self.db.clone() })
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let mut guard = self.db.write();
+        *guard = None;
+        *guard = Some(contain(|| open_database(&self.path))?);
+        Ok(())
+    }
+
+    fn compact(&mut self) -> io::Result<()> {
+        let size = fs::metadata(&self.path)?.len();
+        if size < COMPACT_ABOVE {
+            return Ok(());
+        }
+        let used = with_db(&self.db, |db| {
+            let tx = db.begin_write().map_err(io_error)?;
+            let stats = tx.stats().map_err(io_error)?;
+            tx.abort().map_err(io_error)?;
+            Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
+        })?;
+        if used > size / 4 {
+            return Ok(());
+        }
+        let mut guard = self.db.write();
+        if let Some(db) = guard.as_mut() {
+            contain(|| db.compact().map_err(io_error))?;
+            let now = fs::metadata(&self.path)?.len();
+            tracing::info!(path = %self.path.display(), before = size, after = now, "compacted log store");
+        }
+        Ok(())
+    }
+}
+
+struct RedbReader {
+    db: Shared,
+}
+
+impl LogRead for RedbReader {
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        contain(|| {
+            with_db(&self.db, |db| {
+                let tx = db.begin_read().map_err(io_error)?;
+                let log = tx.open_table(LOG).map_err(io_error)?;
+                let start = match log.range(..=from).map_err(io_error)?.next_back() {
+                    Some(found) => found.map_err(io_error)?.0.value(),
+                    None => from,
+                };
+                let mut found = Vec::new();
+                let mut bytes = 0;
+                for item in log.range(start..to).map_err(io_error)? {
+                    let (key, value) = item.map_err(io_error)?;
+                    for e in decode_record(key.value(), value.value())? {
+                        if e.log_id.index < from || e.log_id.index >= to {
+                            continue;
+                        }
+                        if bytes > 0 && bytes >= max_bytes {
+                            return Ok(found);
+                        }
+                        bytes += entry::size_hint(&e);
+                        found.push(e);
+                    }
+                }
+                Ok(found)
+            })
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Who takes part, and who leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+
+use super::{Consensus, Role};
+use crate::error::ConsensusError;
+use crate::fsm::Fsm;
+use crate::types::alias::StoredMembership;
+use crate::types::{Peer, ServerId};
+
+/// A server of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: ServerId,
+    /// Address when it was added or last updated; gossip may know a newer one.
+    pub address: SocketAddr,
+    pub voter: bool,
+}
+
+impl Member {
+    pub(crate) fn all(config: &StoredMembership) -> Vec<Self> {
+        let voters: BTreeSet<_> = config.voter_ids().collect();
+        config
+            .nodes()
+            .map(|(id, peer)| Self {
+                id: *id,
+                address: peer.address,
+                voter: voters.contains(id),
+            })
+            .collect()
+    }
+}
+
+/// How far a follower may be behind and still be handed the leadership, in entries.
+const TRANSFER_LAG: u64 = 1000;
+
+impl<F: Fsm> Consensus<F> {
+    /// The servers of the configuration in force.
+    pub fn membership(&self) -> Vec<Member> {
+        self.shared.state.borrow().members.to_vec()
+    }
+
+    /// Adds a server that receives the log but has no vote. Returns when that is
+    /// committed; the server may still be catching up.
+    pub async fn add_learner(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
+        self.bounded(self.shared.raft.add_learner(id, Peer { address }, false))
+            .await?;
+        Ok(())
+    }
+
+    /// Adds a server with a vote: as a learner until it has caught up, then for good.
+    pub async fn add_voter(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
+        self.bounded(self.shared.raft.add_learner(id, Peer { address }, true))
+            .await?;
+        self.promote(id).await
+    }
+
+    /// Gives a learner a vote.
+    pub async fn promote(&self, id: ServerId) -> Result<(), ConsensusError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+    }
+
+    /// Takes a voter's vote; it stays as a learner.
+    pub async fn demote(&self, id: ServerId) -> Result<(), ConsensusError> {
+        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+    }
+
+    /// Removes a server. A leader that removes itself hands over first.
+    pub async fn remove(&self, id: ServerId) -> Result<(), ConsensusError> {
+        let member = self.membership().into_iter().find(|m| m.id == id);
+        let ids = BTreeSet::from([id]);
+        match member {
+            None => Err(ConsensusError::Membership(format!("server {id} is not a member"))),
+            Some(m) if m.voter => self.change(ChangeMembers::RemoveVoters(ids), false).await,
+            Some(_) => self.change(ChangeMembers::RemoveNodes(ids), false).await,
+        }
+    }
+
+    /// Records a server's new address.
+    pub async fn set_address(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
+        let node = BTreeMap::from([(id, Peer { address })]);
+        self.change(ChangeMembers::SetNodes(node), true).await
+    }
+
+    async fn change(&self, change: ChangeMembers<ServerId, Peer>, retain: bool) -> Result<(), ConsensusError> {
+        self.bounded(self.shared.raft.change_membership(change, retain)).await?;
+        Ok(())
+    }
+
+    async fn bounded<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, ConsensusError>
+    where
+        ConsensusError: From<E>,
+    {
+        let limit = self.shared.config.propose_timeout;
+        Ok(tokio::time::timeout(limit, work)
+            .await
+            .map_err(|_| ConsensusError::Timeout)??)
+    }
+
+    /// The live voter with the longest log, other than this server.
+    fn successor(&self) -> Option<ServerId> {
+        let metrics = self.shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let heartbeat = metrics.heartbeat.as_ref();
+        let recent = self.shared.config.timings.election_max;
+        let last = metrics.last_log_index.unwrap_or(0);
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|id| *id != metrics.id)
+            .filter(|id| {
+                let heard = heartbeat.and_then(|h| h.get(id)).and_then(|at| *at);
+                heard.is_some_and(|at| super::state::age(&at) < recent)
+            })
+            .filter_map(|id| Some((replication.get(&id)?.map(|l| l.index)?, id)))
+            .filter(|(matched, _)| matched + TRANSFER_LAG >= last)
+            .max()
+            .map(|(_, id)| id)
+    }
+
+    /// Hands the leadership to `to`, or to the best follower, and returns when
+    /// another server leads.
+    ///
+    /// # Errors
+    /// `NotLeader`; `NoQuorum` when there is nobody fit to take it; `Timeout` when
+    /// the chosen server did not. This server then steps down all the same, and
+    /// the others elect.
+    pub async fn transfer_leadership(&self, to: Option<ServerId>) -> Result<(), ConsensusError> {
+        let shared = &self.shared;
+        if !self.is_leader() {
+            return Err(ConsensusError::NotLeader { leader: self.leader() });
+        }
+        let to = match to {
+            Some(id) if id == self.id() => return Ok(()),
+            Some(id) if !self.state().voters().any(|v| v == id) => {
+                return Err(ConsensusError::Membership(format!("server {id} is not a voter")));
+            }
+            Some(id) => id,
+            None => self.successor().ok_or(ConsensusError::NoQuorum)?,
+        };
+        let mut state = self.watch();
+        shared.raft.trigger().transfer_leader(to).await?;
+        let moved = |s: &super::RaftState| s.role != Role::Leader;
+        let limit = shared.config.timings.election_max;
+        if tokio::time::timeout(limit, state.wait_for(moved)).await.is_ok() {
+            return Ok(());
+        }
+        // The engine takes no more proposals now. Falling silent lets the others
+        // elect; their leases were ended by the transfer.
+        tracing::warn!(%to, "leadership was not taken over, stepping down");
+        shared.raft.runtime_config().heartbeat(false);
+        let stepped = tokio::time::timeout(limit * 3 + Duration::from_secs(1), state.wait_for(moved)).await;
+        shared.raft.runtime_config().heartbeat(true);
+        match stepped {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ConsensusError::Timeout),
+        }
+    }
+}

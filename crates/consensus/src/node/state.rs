@@ -1,0 +1,186 @@
+//! What the rest of the program watches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{RaftMetrics, ServerState};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Config, Engine, Member};
+use crate::fsm::Fsm;
+use crate::log::StorageHealth;
+use crate::machine::Progress;
+use crate::types::{ServerId, TypeConfig};
+
+/// A server's role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Follower,
+    Candidate,
+    Leader,
+    /// Receives the log, has no vote.
+    Learner,
+    Shutdown,
+}
+
+impl std::fmt::Display for Role {
+    /// The names under which the reference shows them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Follower | Self::Learner => "Follower",
+            Self::Candidate => "Candidate",
+            Self::Leader => "Leader",
+            Self::Shutdown => "Shutdown",
+        })
+    }
+}
+
+/// State of one server at one moment. Indexes are those the application sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RaftState {
+    pub role: Role,
+    /// `None` also for a leader that lost touch with the majority.
+    pub leader: Option<ServerId>,
+    pub term: u64,
+    pub last_log: u64,
+    pub commit: u64,
+    pub applied: u64,
+    /// All servers of the configuration in force.
+    pub members: Arc<Vec<Member>>,
+    /// Index of the entry that made it.
+    pub members_index: u64,
+    /// Whether that entry is committed and no change is half done.
+    pub members_settled: bool,
+    /// Why this server stopped by itself, if it did.
+    pub failed: Option<String>,
+}
+
+impl RaftState {
+    pub fn voters(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.members.iter().filter(|m| m.voter).map(|m| m.id)
+    }
+
+    pub fn learners(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.members.iter().filter(|m| !m.voter).map(|m| m.id)
+    }
+}
+
+type Metrics = RaftMetrics<TypeConfig>;
+
+fn sole_voter(metrics: &Metrics) -> bool {
+    let mut voters = metrics.membership_config.voter_ids();
+    voters.next() == Some(metrics.id) && voters.next().is_none()
+}
+
+/// Whether a leader was confirmed by a majority within `lease`.
+pub fn lease_valid(metrics: &Metrics, lease: Duration) -> bool {
+    if metrics.running_state.is_err() || metrics.state != ServerState::Leader {
+        return false;
+    }
+    sole_voter(metrics)
+        || metrics
+            .last_quorum_acked
+            .is_some_and(|at| age(&at) < lease)
+}
+
+/// Time since a moment the engine noted.
+pub fn age(at: &openraft::type_config::alias::SerdeInstantOf<TypeConfig>) -> Duration {
+    openraft::Instant::elapsed(&at.into_inner())
+}
+
+fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: Duration, since: Instant) -> RaftState {
+    let offset = progress.offset();
+    let visible = |index: Option<u64>| index.map_or(0, |i| i + offset);
+    // A new leader has a lease's time to hear from the majority.
+    let leads = metrics.state == ServerState::Leader
+        && (lease_valid(metrics, lease * 2) || since.elapsed() < lease * 2);
+    let role = match metrics.state {
+        _ if metrics.running_state.is_err() => Role::Shutdown,
+        ServerState::Leader if leads => Role::Leader,
+        ServerState::Leader | ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Shutdown,
+    };
+    let leader = match metrics.current_leader {
+        _ if role == Role::Shutdown => None,
+        Some(id) if id == metrics.id && role != Role::Leader => None,
+        other => other,
+    };
+    let config = &metrics.membership_config;
+    let members_index = visible(config.log_id().map(|l| l.index));
+    let members = if members_index == previous.members_index && !previous.members.is_empty() {
+        previous.members.clone()
+    } else {
+        Arc::new(Member::all(config))
+    };
+    RaftState {
+        role,
+        leader,
+        term: metrics.current_term,
+        last_log: visible(metrics.last_log_index),
+        commit: visible(metrics.local_committed.map(|l| l.index)),
+        applied: progress.applied(),
+        members,
+        members_index,
+        members_settled: metrics.committed_membership_config == metrics.membership_config
+            && config.membership().get_joint_config().len() < 2,
+        failed: metrics.running_state.as_ref().err().map(ToString::to_string),
+    }
+}
+
+pub fn spawn<F: Fsm>(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    raft: &Engine<F>,
+    progress: Arc<Progress>,
+    health: Arc<StorageHealth>,
+    mut stop: watch::Receiver<bool>,
+) -> watch::Receiver<RaftState> {
+    let lease = config.timings.election_max;
+    let mut metrics = raft.metrics();
+    let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease, Instant::now());
+    let (tx, rx) = watch::channel(initial);
+    tasks.spawn(async move {
+        // Leadership can end by time alone, so it is looked at now and then too.
+        let mut tick = tokio::time::interval(lease / 4);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut since = Instant::now();
+        let mut led = false;
+        loop {
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { break },
+                _ = tick.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+            let next = {
+                let metrics = metrics.borrow_watched();
+                let leads = metrics.state == ServerState::Leader;
+                if leads && !led {
+                    since = Instant::now();
+                }
+                led = leads;
+                observe(&metrics, &tx.borrow(), &progress, lease, since)
+            };
+            if let Some(why) = &next.failed
+                && tx.borrow().failed.is_none()
+                && !*stop.borrow()
+            {
+                tracing::error!(why, problem = ?health.problem(), "consensus stopped");
+            }
+            tx.send_if_modified(|state| {
+                let changed = *state != next;
+                *state = next;
+                changed
+            });
+        }
+        tx.send_modify(|state| {
+            state.role = Role::Shutdown;
+            state.leader = None;
+        });
+    });
+    rx
+}

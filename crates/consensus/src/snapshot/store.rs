@@ -1,0 +1,307 @@
+//! Writing, listing and removing snapshot directories.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use super::{Body, Crc64, MetaFile, SnapshotData};
+use crate::types::alias::{Snapshot, SnapshotMeta};
+
+/// Finished snapshots kept.
+const KEEP: usize = 2;
+
+/// A directory that is removed unless it was renamed away.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub struct SnapshotStore {
+    dir: Option<PathBuf>,
+    current: Mutex<Option<Snapshot>>,
+    serial: std::sync::atomic::AtomicU64,
+}
+
+fn now_ms() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis())
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Counts and checks what passes through.
+struct Checked<W> {
+    inner: W,
+    crc: Crc64,
+    size: u64,
+}
+
+impl<W: Write> Write for Checked<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        self.crc.update(&buf[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl SnapshotStore {
+    /// Opens `<dir>/snapshots`: removes unfinished directories and picks the
+    /// newest snapshot whose checksum fits. Blocking.
+    pub fn open(dir: Option<&Path>) -> io::Result<Self> {
+        let dir = dir.map(|d| d.join("snapshots"));
+        let mut current = None;
+        if let Some(dir) = &dir {
+            fs::create_dir_all(dir)?;
+            for (_, path) in list(dir)? {
+                match load(&path) {
+                    Ok(snapshot) => {
+                        current = Some(snapshot);
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "snapshot is unusable, trying an older one");
+                    }
+                }
+            }
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().ends_with(".tmp") {
+                    fs::remove_dir_all(entry.path())?;
+                }
+            }
+        }
+        Ok(Self {
+            dir,
+            current: Mutex::new(current),
+            serial: 0.into(),
+        })
+    }
+
+    pub fn current(&self) -> Option<Snapshot> {
+        self.current.lock().clone()
+    }
+
+    fn temp_dir(&self, dir: &Path) -> io::Result<PathBuf> {
+        let serial = self.serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = dir.join(format!("writing-{}-{serial}.tmp", now_ms()));
+        fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Writes a snapshot and makes it the current one. Blocking.
+    pub fn write(
+        &self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        state: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Snapshot> {
+        let mut incoming = self.receive()?;
+        state(&mut incoming)?;
+        let data = incoming.finish(offset)?;
+        self.adopt(meta, data)
+    }
+
+    /// Begins a snapshot whose bytes come from elsewhere. Blocking.
+    pub fn receive(&self) -> io::Result<Incoming> {
+        let (sink, body, guard) = match &self.dir {
+            None => (Sink::Memory(Vec::new()), None, None),
+            Some(dir) => {
+                let path = self.temp_dir(dir)?;
+                let guard = Arc::new(TempDir(path.clone()));
+                let file = File::create(path.join("state.bin"))?;
+                (Sink::File(BufWriter::with_capacity(256 << 10, file)), Some(path), Some(guard))
+            }
+        };
+        Ok(Incoming {
+            sink: Checked {
+                inner: sink,
+                crc: Crc64::default(),
+                size: 0,
+            },
+            path: body,
+            guard,
+        })
+    }
+
+    /// Makes a received snapshot the current one, durably. Blocking.
+    pub fn adopt(&self, meta: &SnapshotMeta, mut data: SnapshotData) -> io::Result<Snapshot> {
+        if let (Some(dir), Body::Directory(path)) = (&self.dir, &data.body)
+            && data.guard.is_some()
+        {
+            let (term, index) = meta.last_log_id.map_or((0, 0), |l| (l.leader_id.term, l.index));
+            let id = format!("{term}-{}-{}", index + data.offset, now_ms());
+            let file = MetaFile::new(id.clone(), meta, data.offset, data.size, data.crc)?;
+            let mut json = serde_json::to_vec(&file).map_err(io::Error::other)?;
+            json.push(b'\n');
+            let mut out = File::create(path.join("meta.json"))?;
+            out.write_all(&json)?;
+            out.sync_all()?;
+            sync_dir(path)?;
+            let target = dir.join(id);
+            fs::rename(path, &target)?;
+            sync_dir(dir)?;
+            data.body = Body::Directory(target);
+            data.guard = None;
+        }
+        let snapshot = Snapshot {
+            meta: meta.clone(),
+            snapshot: data,
+        };
+        *self.current.lock() = Some(snapshot.clone());
+        if let Some(dir) = &self.dir {
+            self.prune(dir);
+        }
+        Ok(snapshot)
+    }
+
+    fn prune(&self, dir: &Path) {
+        let found = match list(dir) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "snapshots were not listed");
+                return;
+            }
+        };
+        for (_, path) in found.into_iter().skip(KEEP) {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "old snapshot was not removed");
+            }
+        }
+    }
+}
+
+/// Finished snapshots, newest first.
+fn list(dir: &Path) -> io::Result<Vec<((u64, u64, u128), PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let mut parts = name.split('-');
+        let (Some(term), Some(index), Some(ms), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if let (Ok(term), Ok(index), Ok(ms)) = (term.parse(), index.parse(), ms.parse()) {
+            found.push(((term, index, ms), entry.path()));
+        }
+    }
+    found.sort_by(|a, b| b.0.cmp(&a.0));
+    Ok(found)
+}
+
+/// Reads and verifies a finished snapshot.
+fn load(path: &Path) -> io::Result<Snapshot> {
+    let meta: MetaFile = serde_json::from_slice(&fs::read(path.join("meta.json"))?).map_err(io::Error::other)?;
+    let (engine, offset) = meta.engine_meta()?;
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let expected = meta.crc()?.ok_or_else(|| invalid("meta.json has no CRC"))?;
+    let mut file = File::open(path.join("state.bin"))?;
+    let mut crc = Crc64::default();
+    let mut size = 0u64;
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        crc.update(&buffer[..n]);
+        size += n as u64;
+    }
+    if size != meta.size {
+        return Err(invalid("state.bin has another size than meta.json says"));
+    }
+    if crc.value() != expected {
+        return Err(invalid("state.bin does not match its checksum"));
+    }
+    Ok(Snapshot {
+        meta: engine,
+        snapshot: SnapshotData {
+            offset,
+            size,
+            crc: expected,
+            body: Body::Directory(path.to_owned()),
+            guard: None,
+        },
+    })
+}
+
+enum Sink {
+    File(BufWriter<File>),
+    Memory(Vec<u8>),
+}
+
+impl Write for Sink {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(buf),
+            Self::Memory(bytes) => bytes.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
+
+/// A snapshot being written. Dropping it unfinished removes it.
+pub struct Incoming {
+    sink: Checked<Sink>,
+    path: Option<PathBuf>,
+    guard: Option<Arc<TempDir>>,
+}
+
+impl Write for Incoming {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.sink.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl Incoming {
+    /// Bytes written so far.
+    pub fn size(&self) -> u64 {
+        self.sink.size
+    }
+
+    /// Syncs the bytes. The result still has its temporary name. Blocking.
+    pub fn finish(self, offset: u64) -> io::Result<SnapshotData> {
+        let Checked { inner, crc, size } = self.sink;
+        let body = match (inner, self.path) {
+            (Sink::Memory(bytes), _) => Body::Memory(bytes.into()),
+            (Sink::File(file), Some(path)) => {
+                file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+                Body::Directory(path)
+            }
+            (Sink::File(_), None) => return Err(io::Error::other("snapshot file without a directory")),
+        };
+        Ok(SnapshotData {
+            offset,
+            size,
+            crc: crc.value(),
+            body,
+            guard: self.guard,
+        })
+    }
+}

@@ -1,0 +1,407 @@
+//! Servers in one process: real logs and snapshots, a network that can fail.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{Net, Server, address, agree, cluster, config, id, leader, propose_anywhere, until};
+use consensus::{ConsensusError, Role};
+
+const LONG: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_leads_at_once_and_remembers() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let begun = Instant::now();
+    let servers = cluster(&net, &dir, 1).await;
+    leader(&servers).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "took {:?}", begun.elapsed());
+    let server = servers.into_iter().next().unwrap();
+    let first = server.propose("a").await;
+    let second = server.propose("b").await;
+    assert!(second > first);
+    assert_eq!(server.node.linearizable().await.unwrap(), second);
+    assert!(server.node.lease_valid());
+    assert_eq!(server.node.stats()["state"], "Leader");
+    assert_eq!(server.node.stats()["num_peers"], "0");
+    let again = server.node.bootstrap([(id(1), address(1))]).await;
+    assert!(matches!(again, Err(ConsensusError::AlreadyBootstrapped)));
+
+    let config = server.crash().await;
+    let servers = [Server::start(&net, config).await];
+    leader(&servers).await;
+    servers[0].node.linearizable().await.unwrap();
+    assert_eq!(servers[0].fsm.values(), [Bytes::from("a"), Bytes::from("b")]);
+    assert!(servers[0].propose("c").await > second);
+    servers[0].node.shutdown().await.unwrap();
+    assert!(matches!(
+        servers[0].node.propose(Bytes::from("d")).await,
+        Err(ConsensusError::Shutdown)
+    ));
+}
+
+#[tokio::test]
+async fn in_memory_server_works() {
+    let net = Net::new();
+    let servers = [Server::start(&net, config(1, None)).await];
+    assert!(servers[0].node.is_fresh());
+    servers[0].node.bootstrap([(id(1), address(1))]).await.unwrap();
+    leader(&servers).await;
+    for n in 0..100 {
+        servers[0].propose(n.to_string()).await;
+    }
+    let index = servers[0].node.snapshot_now().await.unwrap();
+    assert_eq!(index, servers[0].node.applied_index());
+    assert_eq!(servers[0].node.stats()["last_snapshot_index"], index.to_string());
+    servers[0].node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_replicate_and_replace_a_dead_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    for n in 0..50 {
+        servers[l].propose(format!("before {n}")).await;
+    }
+    agree(&servers.iter().collect::<Vec<_>>(), 50).await;
+    for s in &servers {
+        assert_eq!(s.node.leader(), Some(servers[l].node.id()));
+    }
+
+    let dead = servers.remove(l).crash().await;
+    let took = propose_anywhere(&servers, "after").await;
+    assert!(took < Duration::from_secs(3), "took {took:?}");
+
+    servers.push(Server::start(&net, dead).await);
+    agree(&servers.iter().collect::<Vec<_>>(), 51).await;
+    for s in &servers {
+        s.node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_acknowledged_survives_a_full_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    for n in 0..200 {
+        servers[l].propose(n.to_string()).await;
+    }
+    let expected = servers[l].fsm.entries.lock().clone();
+    let mut configs = Vec::new();
+    for s in servers {
+        configs.push(s.crash().await);
+    }
+    let mut servers = Vec::new();
+    for c in configs {
+        servers.push(Server::start(&net, c).await);
+    }
+    leader(&servers).await;
+    agree(&servers.iter().collect::<Vec<_>>(), 200).await;
+    assert_eq!(*servers[0].fsm.entries.lock(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_off_leader_stops_leading_and_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("kept").await;
+    for (i, s) in servers.iter().enumerate() {
+        if i != l {
+            net.cut(servers[l].config.address, s.config.address);
+        }
+    }
+    // The read is refused, not answered from a state that may be old.
+    let read = servers[l].node.linearizable().await;
+    assert!(
+        matches!(read, Err(ConsensusError::NoQuorum | ConsensusError::NotLeader { .. })),
+        "{read:?}"
+    );
+    let lost = servers[l].node.propose(Bytes::from("lost")).await;
+    assert!(lost.is_err());
+    until("the old leader to say so", LONG, || (!servers[l].node.is_leader()).then_some(())).await;
+    assert!(!servers[l].node.lease_valid());
+    assert_eq!(servers[l].node.leader(), None);
+    let others: Vec<_> = (0..3).filter(|i| *i != l).collect();
+    let new = until("a new leader", LONG, || {
+        others.iter().copied().find(|i| servers[*i].node.is_leader())
+    })
+    .await;
+    servers[new].propose("new").await;
+
+    net.heal();
+    agree(&servers.iter().collect::<Vec<_>>(), 2).await;
+    assert_eq!(servers[l].fsm.values(), [Bytes::from("kept"), Bytes::from("new")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_returning_follower_does_not_disturb_the_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("x").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    let away = (l + 1) % 3;
+    let term = servers[l].node.state().term;
+    for (i, s) in servers.iter().enumerate() {
+        if i != away {
+            net.cut(servers[away].config.address, s.config.address);
+        }
+    }
+    // Long enough for several attempts to be elected.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    net.heal();
+    servers[l].propose("y").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 2).await;
+    assert_eq!(servers[l].node.state().term, term);
+    assert!(servers[l].node.is_leader());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = cluster(&net, &dir, 1).await;
+    leader(&servers).await;
+    for n in 0..20 {
+        servers[0].propose(n.to_string()).await;
+    }
+    for n in 2..=3 {
+        let c = config(n, Some(dir.path().join(n.to_string())));
+        servers.push(Server::start(&net, c).await);
+        servers[0].node.add_learner(id(n), address(n)).await.unwrap();
+    }
+    agree(&servers.iter().collect::<Vec<_>>(), 20).await;
+    let state = servers[0].node.state();
+    assert_eq!(state.voters().collect::<Vec<_>>(), [id(1)]);
+    assert_eq!(state.learners().collect::<Vec<_>>(), [id(2), id(3)]);
+    until("the learner to know its role", LONG, || {
+        (servers[1].node.state().role == Role::Learner).then_some(())
+    })
+    .await;
+
+    servers[0].node.promote(id(2)).await.unwrap();
+    servers[0].node.add_voter(id(3), address(3)).await.unwrap();
+    until("three voters", LONG, || (servers[2].node.state().voters().count() == 3).then_some(())).await;
+    assert_eq!(servers[0].node.stats()["num_peers"], "2");
+
+    // The leader removes itself; another takes over.
+    servers[0].node.remove(id(1)).await.unwrap();
+    let rest = &servers[1..];
+    let l = leader(rest).await;
+    until("two voters", LONG, || (rest[l].node.state().voters().count() == 2).then_some(())).await;
+    rest[l].propose("without the first").await;
+    assert!(rest[l].node.remove(id(9)).await.is_err());
+    agree(&rest.iter().collect::<Vec<_>>(), 21).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_on_request_and_on_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("x").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    let to = (l + 1) % 3;
+    servers[l].node.transfer_leadership(Some(servers[to].node.id())).await.unwrap();
+    until("the chosen leader", LONG, || servers[to].node.is_leader().then_some(())).await;
+    until("a settled leader", LONG, || (servers[l].node.leader() == Some(servers[to].node.id())).then_some(())).await;
+    propose_anywhere(&servers, "y").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 2).await;
+
+    let begun = Instant::now();
+    servers[to].node.shutdown().await.unwrap();
+    net.unplug(servers[to].config.address);
+    let rest: Vec<Server> = servers.into_iter().enumerate().filter(|(i, _)| *i != to).map(|(_, s)| s).collect();
+    propose_anywhere(&rest, "z").await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_transfer_does_not_leave_the_cluster_without_a_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("x").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    let mute = (l + 1) % 3;
+    for (i, s) in servers.iter().enumerate() {
+        if i != mute {
+            net.cut(servers[mute].config.address, s.config.address);
+        }
+    }
+    let _ = servers[l].node.transfer_leadership(Some(servers[mute].node.id())).await;
+    net.heal();
+    propose_anywhere(&servers, "y").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_missed_too_much_gets_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = Vec::new();
+    for n in 1..=3 {
+        let mut c = config(n, Some(dir.path().join(n.to_string())));
+        c.trailing_logs = 10;
+        servers.push(Server::start(&net, c).await);
+    }
+    for s in &servers {
+        s.node.bootstrap((1..=3).map(|n| (id(n), address(n)))).await.unwrap();
+    }
+    let l = leader(&servers).await;
+    servers[l].propose("first").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    let away = servers.remove((l + 1) % 3).crash().await;
+    let big = "x".repeat(10_000);
+    for n in 0..500 {
+        propose_anywhere(&servers, &format!("{n}{big}")).await;
+    }
+    for s in &servers {
+        s.node.snapshot_now().await.unwrap();
+    }
+    let back = Server::start(&net, away).await;
+    servers.push(back);
+    agree(&servers.iter().collect::<Vec<_>>(), 501).await;
+    assert_eq!(*servers[2].fsm.restores.lock(), 1);
+    propose_anywhere(&servers, "last").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 502).await;
+
+    // And the snapshot it got is its own now.
+    let config = servers.pop().unwrap().crash().await;
+    servers.push(Server::start(&net, config).await);
+    agree(&servers.iter().collect::<Vec<_>>(), 502).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_are_kept_and_the_log_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut c = config(1, Some(dir.path().join("1")));
+    c.trailing_logs = 5;
+    let mut server = Server::start(&net, c).await;
+    server.node.bootstrap([(id(1), address(1))]).await.unwrap();
+    leader(std::slice::from_ref(&server)).await;
+    for round in 0..4 {
+        for n in 0..50 {
+            server.propose(format!("{round}-{n}")).await;
+        }
+        server.node.snapshot_now().await.unwrap();
+    }
+    let listed = || std::fs::read_dir(dir.path().join("1/snapshots")).unwrap().count();
+    assert_eq!(listed(), 2);
+    server.propose("tail").await;
+    let config = server.crash().await;
+
+    // The newest snapshot is damaged: the one before it and the log must do, or
+    // the start must be refused; never a silently shorter state.
+    let mut names: Vec<_> = std::fs::read_dir(dir.path().join("1/snapshots"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    names.sort();
+    let state = names[1].join("state.bin");
+    let mut bytes = std::fs::read(&state).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&state, &bytes).unwrap();
+    let refused = Server::try_start(&net, config.clone()).await;
+    assert!(matches!(refused.err(), Some(ConsensusError::Storage(_))));
+    bytes[20] ^= 1;
+    std::fs::write(&state, &bytes).unwrap();
+    server = Server::start(&net, config).await;
+    leader(std::slice::from_ref(&server)).await;
+    agree(&[&server], 201).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_restore_replaces_the_state_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("to be replaced").await;
+    // An archive larger than one chunk, with indexes far ahead of ours.
+    let mut archive = Vec::new();
+    for n in 0..400u64 {
+        archive.extend_from_slice(&(1_000_000 + n).to_le_bytes());
+        archive.extend_from_slice(&1000u32.to_le_bytes());
+        archive.extend_from_slice(&[n as u8; 1000]);
+    }
+    let refused = servers[l].node.restore_from(&b"garbage"[..], 5).await;
+    assert!(matches!(refused, Err(ConsensusError::Restore(_))), "{refused:?}");
+    assert_eq!(servers[l].fsm.values(), [Bytes::from("to be replaced")]);
+
+    let index = servers[l].node.restore_from(std::io::Cursor::new(archive), 1_000_399).await.unwrap();
+    assert_eq!(index, 1_000_400);
+    let next = servers[l].propose("after").await;
+    assert!(next > index);
+    agree(&servers.iter().collect::<Vec<_>>(), 401).await;
+    assert_eq!(servers[l].node.applied_index(), next);
+
+    // The jump of the index survives a restart of everyone.
+    let mut configs = Vec::new();
+    for s in servers {
+        configs.push(s.crash().await);
+    }
+    let mut servers = Vec::new();
+    for c in configs {
+        servers.push(Server::start(&net, c).await);
+    }
+    leader(&servers).await;
+    agree(&servers.iter().collect::<Vec<_>>(), 401).await;
+    let l = leader(&servers).await;
+    assert!(servers[l].propose("later").await > next);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_and_writers_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for t in 0..32 {
+        let node = servers[l].node.clone();
+        tasks.spawn(async move {
+            for n in 0..25 {
+                let (index, _) = node.propose(Bytes::from(format!("{t}/{n}"))).await.unwrap();
+                // A read begun after the write was answered sees it.
+                assert!(node.linearizable().await.unwrap() >= index);
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    agree(&servers.iter().collect::<Vec<_>>(), 800).await;
+}
+
+#[tokio::test]
+async fn peers_of_other_clusters_are_refused() {
+    use consensus::{Consensus, RaftDial};
+    let net = Net::new();
+    let ours = Server::start(&net, config(1, None)).await;
+    ours.node.bootstrap([(id(1), address(1))]).await.unwrap();
+    leader(std::slice::from_ref(&ours)).await;
+    let mut other = config(2, None);
+    other.datacenter = "dc2".into();
+    let other = Server::start(&net, other).await;
+    // A server of dc2 that is told to follow one of dc1 never gets its log.
+    ours.node.add_learner(id(2), address(2)).await.unwrap();
+    ours.propose("x").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(other.fsm.values().is_empty());
+    assert!(other.node.is_fresh());
+    let _: Option<&dyn RaftDial> = None;
+    let _: fn(&Consensus<common::Journal>) -> bool = Consensus::is_leader;
+}
