@@ -101,6 +101,11 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<&'a str, D::Error> {
     std::str::from_utf8(raw.0).map_err(|_| D::Error::custom("text is not UTF-8"))
 }
 
+/// No bytes are written as null, as peers without meta do.
+fn null_if_empty<S: Serializer>(raw: &Raw<'_>, s: S) -> Result<S::Ok, S::Error> {
+    if raw.is_empty() { s.serialize_none() } else { raw.serialize(s) }
+}
+
 fn is_zero(n: &u16) -> bool {
     *n == 0
 }
@@ -185,7 +190,7 @@ pub struct Alive<'a> {
     #[serde(borrow)]
     pub addr: Raw<'a>,
     pub port: u16,
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "null_if_empty")]
     pub meta: Raw<'a>,
     #[serde(borrow)]
     pub vsn: Raw<'a>,
@@ -209,7 +214,7 @@ pub struct PushNodeState<'a> {
     #[serde(borrow)]
     pub addr: Raw<'a>,
     pub port: u16,
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "null_if_empty")]
     pub meta: Raw<'a>,
     pub incarnation: u32,
     pub state: i64,
