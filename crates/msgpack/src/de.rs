@@ -31,11 +31,7 @@ pub struct Deserializer<'de> {
 
 impl<'de> Deserializer<'de> {
     pub fn new(input: &'de [u8]) -> Self {
-        Deserializer {
-            input,
-            pos: 0,
-            depth: 0,
-        }
+        Deserializer { input, pos: 0, depth: 0 }
     }
 
     /// Bytes read so far.
@@ -55,9 +51,7 @@ impl<'de> Deserializer<'de> {
     }
 
     fn truncated(&self) -> Error {
-        Error::Truncated {
-            offset: self.input.len(),
-        }
+        Error::Truncated { offset: self.input.len() }
     }
 
     #[inline]
@@ -78,11 +72,7 @@ impl<'de> Deserializer<'de> {
     }
 
     fn unexpected(&self, head: Head, expected: &'static str) -> Error {
-        Error::Unexpected {
-            expected,
-            found: head.kind(),
-            offset: self.pos,
-        }
+        Error::Unexpected { expected, found: head.kind(), offset: self.pos }
     }
 
     fn skip(&mut self) -> Result<(), Error> {
@@ -110,10 +100,7 @@ impl<'de> Deserializer<'de> {
             return Err(Error::TooDeep);
         }
         self.depth += 1;
-        let mut access = Items {
-            de: self,
-            left: items,
-        };
+        let mut access = Items { de: self, left: items };
         let result = f(&mut access)?;
         // A visitor may stop early (an array longer than the struct).
         let left = access.left;
@@ -279,11 +266,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _len: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Error> {
         self.sequence(visitor)
     }
 
@@ -325,9 +308,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.head()? {
-            Head::Raw(n) | Head::Bin(n) => {
-                visitor.visit_enum(BorrowedStrDeserializer::new(self.text(n)?))
-            }
+            Head::Raw(n) | Head::Bin(n) => visitor.visit_enum(BorrowedStrDeserializer::new(self.text(n)?)),
             Head::Nil => visitor.visit_enum(BorrowedStrDeserializer::new("")),
             Head::Map(1) => self.nested(2, |items| {
                 items.left = 0;
@@ -371,10 +352,7 @@ struct Items<'a, 'de> {
 impl<'de> de::SeqAccess<'de> for &mut Items<'_, 'de> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -391,10 +369,7 @@ impl<'de> de::MapAccess<'de> for &mut Items<'_, 'de> {
     type Error = Error;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }

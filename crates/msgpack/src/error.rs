@@ -6,11 +6,7 @@ pub enum Error {
     #[error("msgpack: input ends inside a value (at byte {offset})")]
     Truncated { offset: usize },
     #[error("msgpack: expected {expected}, found {found} (at byte {offset})")]
-    Unexpected {
-        expected: &'static str,
-        found: &'static str,
-        offset: usize,
-    },
+    Unexpected { expected: &'static str, found: &'static str, offset: usize },
     #[error("msgpack: string of {len} bytes is not UTF-8 (at byte {offset})")]
     NotUtf8 { len: usize, offset: usize },
     #[error("msgpack: nested deeper than {} levels", crate::MAX_DEPTH)]

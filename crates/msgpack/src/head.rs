@@ -54,11 +54,7 @@ impl Head {
             };
         }
         let signed = |v: i64| {
-            if v < 0 {
-                Head::Int(v)
-            } else {
-                Head::UInt(v as u64)
-            }
+            if v < 0 { Head::Int(v) } else { Head::UInt(v as u64) }
         };
         let (head, tail) = match Marker::from_u8(first) {
             Marker::FixPos(v) => (Head::UInt(u64::from(v)), 0),

@@ -21,12 +21,7 @@ impl Scanner {
     pub fn new(limit: usize) -> Scanner {
         let mut open = Vec::with_capacity(8);
         open.push(1);
-        Scanner {
-            pos: 0,
-            open,
-            pending: 1,
-            limit,
-        }
+        Scanner { pos: 0, open, pending: 1, limit }
     }
 
     /// Begins anew with another value.
@@ -87,15 +82,9 @@ pub fn skip_value(input: &[u8]) -> Result<Option<usize>, Error> {
 
 pub(crate) fn shift(error: Error, by: usize) -> Error {
     match error {
-        Error::Unexpected {
-            expected,
-            found,
-            offset,
-        } => Error::Unexpected {
-            expected,
-            found,
-            offset: offset + by,
-        },
+        Error::Unexpected { expected, found, offset } => {
+            Error::Unexpected { expected, found, offset: offset + by }
+        }
         other => other,
     }
 }

@@ -23,11 +23,7 @@ pub fn to_vec_new_format<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Er
     Ok(out)
 }
 
-fn append<T: Serialize + ?Sized>(
-    out: &mut Vec<u8>,
-    value: &T,
-    new_format: bool,
-) -> Result<(), Error> {
+fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T, new_format: bool) -> Result<(), Error> {
     let before = out.len();
     let mut serializer = Serializer::new(out);
     serializer.new_format = new_format;
@@ -52,12 +48,7 @@ pub struct Serializer<'a> {
 
 impl<'a> Serializer<'a> {
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Serializer {
-            out,
-            new_format: false,
-            entries: Vec::new(),
-            scratch: Vec::new(),
-        }
+        Serializer { out, new_format: false, entries: Vec::new(), scratch: Vec::new() }
     }
 
     fn uint(&mut self, v: u64) {
@@ -107,9 +98,7 @@ impl<'a> Serializer<'a> {
             let [a, b, c, d] = n.to_be_bytes();
             self.out.extend_from_slice(&[wide + 1, a, b, c, d]);
         } else {
-            return Err(Error::TooLong {
-                limit: u32::MAX as usize,
-            });
+            return Err(Error::TooLong { limit: u32::MAX as usize });
         }
         Ok(())
     }
@@ -208,14 +197,7 @@ impl SortedMap<'_, '_> {
     }
 
     fn finish(self) -> Result<(), Error> {
-        let SortedMap {
-            ser,
-            start,
-            body,
-            first,
-            declared,
-            ascending,
-        } = self;
+        let SortedMap { ser, start, body, first, declared, ascending } = self;
         let count = ser.entries.len() - first;
         if ascending && count == declared {
             ser.entries.truncate(first);
@@ -226,10 +208,7 @@ impl SortedMap<'_, '_> {
         copy.extend_from_slice(&ser.out[body..]);
         let mut spans: Vec<(usize, usize)> = Vec::with_capacity(count);
         for (i, &at) in ser.entries[first..].iter().enumerate() {
-            let end = ser
-                .entries
-                .get(first + i + 1)
-                .map_or(copy.len(), |next| next - body);
+            let end = ser.entries.get(first + i + 1).map_or(copy.len(), |next| next - body);
             spans.push((at - body, end));
         }
         ser.entries.truncate(first);
@@ -252,11 +231,7 @@ impl ser::SerializeStruct for SortedMap<'_, '_> {
     type Error = Error;
 
     #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         let at = self.ser.out.len();
         self.ser.string(key.as_bytes())?;
         self.note(at);
@@ -272,11 +247,7 @@ impl ser::SerializeStructVariant for SortedMap<'_, '_> {
     type Ok = ();
     type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         ser::SerializeStruct::serialize_field(self, key, value)
     }
 
@@ -508,22 +479,14 @@ impl<'s, 'a> ser::Serializer for &'s mut Serializer<'a> {
     fn serialize_seq(self, len: Option<usize>) -> Result<ArrayWriter<'s, 'a>, Error> {
         let start = self.out.len();
         self.array_len(len.unwrap_or(0))?;
-        Ok(ArrayWriter {
-            ser: self,
-            open: len.is_none().then_some(start),
-            count: 0,
-        })
+        Ok(ArrayWriter { ser: self, open: len.is_none().then_some(start), count: 0 })
     }
 
     fn serialize_tuple(self, len: usize) -> Result<ArrayWriter<'s, 'a>, Error> {
         self.serialize_seq(Some(len))
     }
 
-    fn serialize_tuple_struct(
-        self,
-        _name: &'static str,
-        len: usize,
-    ) -> Result<ArrayWriter<'s, 'a>, Error> {
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<ArrayWriter<'s, 'a>, Error> {
         self.serialize_seq(Some(len))
     }
 

@@ -193,19 +193,11 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
-        Ok(if self.floats {
-            Value::Float(v as f64)
-        } else {
-            Value::from(v)
-        })
+        Ok(if self.floats { Value::Float(v as f64) } else { Value::from(v) })
     }
 
     fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
-        Ok(if self.floats {
-            Value::Float(v as f64)
-        } else {
-            Value::UInt(v)
-        })
+        Ok(if self.floats { Value::Float(v as f64) } else { Value::UInt(v) })
     }
 
     fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
