@@ -1,1 +1,111 @@
-fn main() {}
+//! Closed-loop writers against one server with its log on a real disk.
+//!
+//! `BENCH_DIR` (default /var/tmp), `BENCH_CLIENTS` (64), `BENCH_SECONDS` (5).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use consensus::{BoxedIo, Config, Consensus, Fsm, RaftDial, ServerId, SnapshotWriter};
+
+struct Nothing;
+
+impl Fsm for Nothing {
+    type Answer = bool;
+
+    fn apply_batch(&self, entries: &[(u64, Bytes)]) -> Vec<bool> {
+        vec![true; entries.len()]
+    }
+
+    fn snapshot(&self) -> SnapshotWriter {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&self, _: &mut dyn std::io::Read, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Alone;
+
+#[async_trait]
+impl RaftDial for Alone {
+    async fn dial(&self, _: std::net::SocketAddr) -> std::io::Result<BoxedIo> {
+        Err(std::io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+/// User and system time of this process so far.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<u64> =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    // Fields 14 and 15; the state letter and the name are not numbers.
+    let ticks = fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0);
+    Duration::from_millis(ticks * 10)
+}
+
+#[tokio::main]
+async fn main() {
+    let clients = setting("BENCH_CLIENTS", 64);
+    let seconds = setting("BENCH_SECONDS", 5);
+    let base = std::env::var("BENCH_DIR").unwrap_or_else(|_| "/var/tmp".into());
+    let dir = tempfile::tempdir_in(base).expect("a directory to write in");
+    let id = ServerId::from_u128(1);
+    let address = ([127, 24, 0, 2], 8300).into();
+    let config = Config {
+        dir: (std::env::var("BENCH_MEMORY").is_err()).then(|| dir.path().join("raft")),
+        ..Config::new(id, address, "dc1")
+    };
+    let node = Consensus::start(config, Arc::new(Nothing), Arc::new(Alone), Arc::new(|_: ServerId| None))
+        .await
+        .expect("start");
+    node.bootstrap([(id, address)]).await.expect("bootstrap");
+    node.watch().wait_for(|s| s.leader == Some(id)).await.expect("leader");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let begun = Instant::now();
+    let cpu_before = cpu();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..clients {
+        let node = node.clone();
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let payload = Bytes::from(vec![7u8; 128]);
+            let mut latencies = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let sent = Instant::now();
+                node.propose(payload.clone()).await.expect("propose");
+                latencies.push(sent.elapsed());
+            }
+            latencies
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut latencies = tasks.join_all().await.concat();
+    let (elapsed, used) = (begun.elapsed(), cpu() - cpu_before);
+    latencies.sort_unstable();
+    let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+    println!(
+        "{} clients: {:.0} writes/s, p50 {:?}, p99 {:?}, max {:?}, {:.1} us CPU each",
+        clients,
+        latencies.len() as f64 / elapsed.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        used.as_secs_f64() * 1e6 / latencies.len() as f64,
+    );
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        for line in status.lines().filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM")) {
+            println!("{line}");
+        }
+    }
+    node.stop().await;
+}

@@ -87,8 +87,9 @@ pub fn get_entry(input: &mut Bytes) -> io::Result<Entry> {
             data,
         }),
         MEMBERSHIP => {
-            let membership: Membership = rmp_serde::from_slice(&data)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("membership entry {index}: {e}")))?;
+            let membership: Membership = rmp_serde::from_slice(&data).map_err(|e| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("membership entry {index}: {e}"))
+            })?;
             EntryPayload::Membership(membership)
         }
         other => {
@@ -98,10 +99,7 @@ pub fn get_entry(input: &mut Bytes) -> io::Result<Entry> {
             ));
         }
     };
-    Ok(openraft::Entry {
-        log_id: log_id(term, index),
-        payload,
-    })
+    Ok(openraft::Entry { log_id: log_id(term, index), payload })
 }
 
 pub fn put_entries(out: &mut BytesMut, entries: &[Entry]) -> io::Result<()> {
@@ -160,9 +158,5 @@ pub fn get_vote(input: &mut Bytes) -> io::Result<Vote> {
     input.copy_to_slice(&mut id);
     let committed = input.get_u8() != 0;
     let id = ServerId::from_bytes(id);
-    Ok(if committed {
-        Vote::new_committed(term, id)
-    } else {
-        Vote::new(term, id)
-    })
+    Ok(if committed { Vote::new_committed(term, id) } else { Vote::new(term, id) })
 }

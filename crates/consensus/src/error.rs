@@ -3,7 +3,9 @@
 use std::io;
 
 use openraft::TryAsRef;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
+use openraft::errors::{
+    ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
+};
 
 use crate::types::{ServerId, TypeConfig};
 
@@ -57,9 +59,7 @@ impl From<Fatal<TypeConfig>> for ConsensusError {
 
 impl From<ForwardToLeader<TypeConfig>> for ConsensusError {
     fn from(forward: ForwardToLeader<TypeConfig>) -> Self {
-        Self::NotLeader {
-            leader: forward.leader_id,
-        }
+        Self::NotLeader { leader: forward.leader_id }
     }
 }
 
@@ -78,9 +78,7 @@ impl From<LinearizableReadError<TypeConfig>> for ConsensusError {
     fn from(error: LinearizableReadError<TypeConfig>) -> Self {
         let forward: Option<&ForwardToLeader<TypeConfig>> = error.try_as_ref();
         match forward {
-            Some(forward) => Self::NotLeader {
-                leader: forward.leader_id,
-            },
+            Some(forward) => Self::NotLeader { leader: forward.leader_id },
             None => Self::NoQuorum,
         }
     }

@@ -96,10 +96,7 @@ impl<F: Fsm> Machine<F> {
             return None;
         }
         Some(Capture {
-            meta: SnapshotMeta {
-                last_log_id: Some(self.applied?),
-                last_membership: self.membership.clone(),
-            },
+            meta: SnapshotMeta { last_log_id: Some(self.applied?), last_membership: self.membership.clone() },
             offset: self.offset,
             writer: self.fsm.snapshot(),
         })
@@ -125,13 +122,10 @@ impl<F: Fsm> Machine<F> {
             )));
         }
         self.publish();
-        for ((answer, responder), (index, _)) in answers.into_iter().zip(waiting.drain(..)).zip(batch.iter()) {
+        for ((answer, responder), (index, _)) in answers.into_iter().zip(waiting.drain(..)).zip(batch.iter())
+        {
             if let Some(responder) = responder {
-                responder.send(Applied {
-                    index: *index,
-                    answer: Some(Box::new(answer)),
-                    refused: None,
-                });
+                responder.send(Applied { index: *index, answer: Some(Box::new(answer)), refused: None });
             }
         }
         batch.clear();

@@ -47,12 +47,7 @@ impl Piece {
                 out.put_u64_le(*session);
                 out.put_slice(bytes);
             }
-            Self::Commit {
-                session,
-                size,
-                crc,
-                index,
-            } => {
+            Self::Commit { session, size, crc, index } => {
                 out.put_u8(2);
                 for value in [session, size, crc, index] {
                     out.put_u64_le(*value);
@@ -93,11 +88,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(id: u64, log_index: u64, incoming: Incoming) -> Self {
-        Self {
-            id,
-            last_piece: log_index,
-            incoming,
-        }
+        Self { id, last_piece: log_index, incoming }
     }
 
     pub fn add(&mut self, log_index: u64, bytes: &[u8]) -> io::Result<()> {

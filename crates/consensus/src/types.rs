@@ -100,11 +100,7 @@ pub struct Applied {
 
 impl Applied {
     pub(crate) fn nothing(index: u64) -> Self {
-        Self {
-            index,
-            answer: None,
-            refused: None,
-        }
+        Self { index, answer: None, refused: None }
     }
 }
 

@@ -50,10 +50,9 @@ fn io_error(error: impl Into<redb::Error>) -> io::Error {
     match error.into() {
         redb::Error::Io(e) => e,
         redb::Error::Corrupted(what) => invalid(format!("log store is corrupt: {what}")),
-        redb::Error::DatabaseAlreadyOpen => io::Error::new(
-            io::ErrorKind::WouldBlock,
-            "log store is in use by another process",
-        ),
+        redb::Error::DatabaseAlreadyOpen => {
+            io::Error::new(io::ErrorKind::WouldBlock, "log store is in use by another process")
+        }
         other => io::Error::other(other),
     }
 }
@@ -70,14 +69,14 @@ impl RedbStore {
         fs::create_dir_all(dir)?;
         let path = dir.join("log.redb");
         let explain = |e: io::Error| {
-            io::Error::new(
-                e.kind(),
-                format!(
-                    "{}: {e}. A corrupt log is not repaired by guessing: with a healthy quorum, move the \
-                     directory away and let this server rejoin; without one, restore a snapshot",
-                    path.display()
-                ),
-            )
+            let advice = match e.kind() {
+                io::ErrorKind::InvalidData => {
+                    ". A corrupt log is not repaired by guessing: with a healthy quorum, move the directory \
+                     away and let this server rejoin; without one, restore a snapshot"
+                }
+                _ => "",
+            };
+            io::Error::new(e.kind(), format!("{}: {e}{advice}", path.display()))
         };
         let db = contain(|| open_database(&path)).map_err(explain)?;
         let db: Shared = Arc::new(RwLock::new(Some(db)));
@@ -130,9 +129,7 @@ fn open_database(path: &Path) -> io::Result<Database> {
 
 fn with_db<T>(shared: &Shared, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
     let guard = shared.read();
-    let db = guard
-        .as_ref()
-        .ok_or_else(|| io::Error::other("log store is closed after an earlier error"))?;
+    let db = guard.as_ref().ok_or_else(|| io::Error::other("log store is closed after an earlier error"))?;
     work(db)
 }
 
@@ -141,10 +138,7 @@ fn recover(shared: &Shared) -> io::Result<Recovered> {
         let tx = db.begin_read().map_err(io_error)?;
         let meta = tx.open_table(META).map_err(io_error)?;
         let get = |key: &str| -> io::Result<Option<Bytes>> {
-            Ok(meta
-                .get(key)
-                .map_err(io_error)?
-                .map(|v| Bytes::copy_from_slice(v.value())))
+            Ok(meta.get(key).map_err(io_error)?.map(|v| Bytes::copy_from_slice(v.value())))
         };
         let log_id = |key: &str| -> io::Result<Option<LogId>> {
             match get(key)? {
@@ -165,12 +159,7 @@ fn recover(shared: &Shared) -> io::Result<Recovered> {
                 last = Some(e.log_id);
             }
         }
-        Ok(Recovered {
-            vote,
-            committed,
-            purged,
-            last,
-        })
+        Ok(Recovered { vote, committed, purged, last })
     })
 }
 
@@ -193,10 +182,7 @@ fn decode_record(first: u64, bytes: &[u8]) -> io::Result<Vec<Entry>> {
     }
     let mut body = Bytes::copy_from_slice(body);
     let entries = entry::get_entries(&mut body)?;
-    let consecutive = entries
-        .iter()
-        .enumerate()
-        .all(|(i, e)| e.log_id.index == first + i as u64);
+    let consecutive = entries.iter().enumerate().all(|(i, e)| e.log_id.index == first + i as u64);
     if !consecutive || entries.is_empty() {
         return Err(corrupt("entries are not consecutive"));
     }
@@ -279,7 +265,9 @@ impl LogStore for RedbStore {
                                 put("purged", &|out| entry::put_log_id(out, Some(id)))?;
                             }
                             Change::Vote(vote) => put("vote", &|out| entry::put_vote(out, vote))?,
-                            Change::Committed(id) => put("committed", &|out| entry::put_log_id(out, Some(id)))?,
+                            Change::Committed(id) => {
+                                put("committed", &|out| entry::put_log_id(out, Some(id)))?
+                            }
                         }
                     }
                 }
@@ -308,7 +296,7 @@ impl LogStore for RedbStore {
             let tx = db.begin_write().map_err(io_error)?;
             let stats = tx.stats().map_err(io_error)?;
             tx.abort().map_err(io_error)?;
-            Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
+            Ok(stats.allocated_pages() * stats.page_size() as u64)
         })?;
         if used > size / 4 {
             return Ok(());
@@ -320,6 +308,13 @@ impl LogStore for RedbStore {
             tracing::info!(path = %self.path.display(), before = size, after = now, "compacted log store");
         }
         Ok(())
+    }
+}
+
+impl Drop for RedbStore {
+    /// Closes the file even while readers remain; they get errors from then on.
+    fn drop(&mut self) {
+        *self.db.write() = None;
     }
 }
 

@@ -169,10 +169,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let facts = self.facts.lock();
-        Ok(LogState {
-            last_purged_log_id: facts.purged,
-            last_log_id: facts.last,
-        })
+        Ok(LogState { last_purged_log_id: facts.purged, last_log_id: facts.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -24,10 +24,7 @@ pub struct Tail {
 impl Tail {
     /// `durable` is the last index found on disk, or `None` to keep everything.
     pub fn new(durable: Option<u64>) -> Self {
-        Self {
-            durable,
-            ..Self::default()
-        }
+        Self { durable, ..Self::default() }
     }
 
     pub fn first(&self) -> Option<u64> {

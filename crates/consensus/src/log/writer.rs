@@ -76,15 +76,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn spawn(store: impl LogStore, tail: Arc<RwLock<Tail>>, health: Arc<StorageHealth>) -> io::Result<Self> {
+    pub fn spawn(
+        store: impl LogStore,
+        tail: Arc<RwLock<Tail>>,
+        health: Arc<StorageHealth>,
+    ) -> io::Result<Self> {
         let (queue, requests) = channel();
         let thread = std::thread::Builder::new()
             .name("raft-log".into())
             .spawn(move || run(store, &requests, &tail, &health))?;
-        Ok(Self {
-            queue,
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
     }
 
     pub fn send(&self, change: Change, done: Done) -> io::Result<()> {
@@ -133,11 +134,7 @@ fn run(mut store: impl LogStore, requests: &Receiver<Request>, tail: &RwLock<Tai
                     break;
                 }
             }
-            next = if changes.len() < GROUP {
-                requests.try_recv().ok()
-            } else {
-                None
-            };
+            next = if changes.len() < GROUP { requests.try_recv().ok() } else { None };
         }
         let mut purged = false;
         if !changes.is_empty() {

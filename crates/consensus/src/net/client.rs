@@ -48,12 +48,7 @@ impl RaftNetworkFactory<C> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: ServerId, node: &Peer) -> Link {
-        Link {
-            context: self.0.clone(),
-            target,
-            hint: node.address,
-            connection: Mutex::new(None),
-        }
+        Link { context: self.0.clone(), target, hint: node.address, connection: Mutex::new(None) }
     }
 }
 
@@ -109,10 +104,7 @@ impl Link {
         let mut io = self.context.dial.dial(address).await?;
         hello::introduce(&mut io, &self.context, self.target).await?;
         let (read, write) = tokio::io::split(io);
-        Ok(Connection {
-            read: BufReader::with_capacity(8 << 10, read),
-            write,
-        })
+        Ok(Connection { read: BufReader::with_capacity(8 << 10, read), write })
     }
 
     /// The idle connection, or a new one within `limit`.
@@ -137,13 +129,8 @@ impl Link {
 
     async fn send_snapshot(&mut self, vote: Vote, snapshot: Snapshot) -> io::Result<Vote> {
         let data = snapshot.snapshot;
-        let header = SnapshotHeader {
-            vote,
-            meta: snapshot.meta,
-            offset: data.offset,
-            size: data.size,
-            crc: data.crc,
-        };
+        let header =
+            SnapshotHeader { vote, meta: snapshot.meta, offset: data.offset, size: data.size, crc: data.crc };
         let mut connection = self.take(APPEND_STALL).await?;
         frame::write(&mut connection.write, &header.encode()?).await?;
         let mut chunks = read_in_chunks(data);

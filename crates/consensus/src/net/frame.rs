@@ -160,12 +160,6 @@ impl SnapshotHeader {
             return Err(invalid("truncated snapshot header"));
         }
         let (offset, size, crc) = (body.get_u64_le(), body.get_u64_le(), body.get_u64_le());
-        Ok(Self {
-            vote,
-            meta: unpack(&body)?,
-            offset,
-            size,
-            crc,
-        })
+        Ok(Self { vote, meta: unpack(&body)?, offset, size, crc })
     }
 }

@@ -41,14 +41,9 @@ pub async fn introduce(io: &mut BoxedIo, context: &Context, to: ServerId) -> io:
         let length = io.read_u16_le().await?;
         let mut reason = vec![0; usize::from(length)];
         io.read_exact(&mut reason).await?;
-        Err(refused(format!(
-            "peer refused the connection: {}",
-            String::from_utf8_lossy(&reason)
-        )))
+        Err(refused(format!("peer refused the connection: {}", String::from_utf8_lossy(&reason))))
     };
-    tokio::time::timeout(TIMEOUT, answer)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Receiver's side; says who calls.
@@ -71,9 +66,7 @@ pub async fn receive(io: &mut BoxedIo, context: &Context) -> io::Result<ServerId
             }
         }
     };
-    tokio::time::timeout(TIMEOUT, exchange)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 async fn check(io: &mut BoxedIo, context: &Context) -> io::Result<Result<ServerId, String>> {

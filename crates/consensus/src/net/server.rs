@@ -175,15 +175,9 @@ impl<F: Fsm> Serve<F> {
         if data.size != header.size || data.crc != header.crc {
             return Err(frame::invalid("snapshot does not match its checksum"));
         }
-        let snapshot = Snapshot {
-            meta: header.meta,
-            snapshot: data,
-        };
-        let response = self
-            .raft
-            .install_full_snapshot(header.vote, snapshot)
-            .await
-            .map_err(io::Error::other)?;
+        let snapshot = Snapshot { meta: header.meta, snapshot: data };
+        let response =
+            self.raft.install_full_snapshot(header.vote, snapshot).await.map_err(io::Error::other)?;
         *self.contact.lock() = Some(Instant::now());
         let mut out = frame::start(frame::SNAPSHOT | frame::ANSWER, 32);
         entry::put_vote(&mut out, &response.vote);

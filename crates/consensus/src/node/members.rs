@@ -27,11 +27,7 @@ impl Member {
         let voters: BTreeSet<_> = config.voter_ids().collect();
         config
             .nodes()
-            .map(|(id, peer)| Self {
-                id: *id,
-                address: peer.address,
-                voter: voters.contains(id),
-            })
+            .map(|(id, peer)| Self { id: *id, address: peer.address, voter: voters.contains(id) })
             .collect()
     }
 }
@@ -48,15 +44,13 @@ impl<F: Fsm> Consensus<F> {
     /// Adds a server that receives the log but has no vote. Returns when that is
     /// committed; the server may still be catching up.
     pub async fn add_learner(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
-        self.bounded(self.shared.raft.add_learner(id, Peer { address }, false))
-            .await?;
+        self.bounded(self.shared.raft.add_learner(id, Peer { address }, false)).await?;
         Ok(())
     }
 
     /// Adds a server with a vote: as a learner until it has caught up, then for good.
     pub async fn add_voter(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
-        self.bounded(self.shared.raft.add_learner(id, Peer { address }, true))
-            .await?;
+        self.bounded(self.shared.raft.add_learner(id, Peer { address }, true)).await?;
         self.promote(id).await
     }
 
@@ -87,7 +81,11 @@ impl<F: Fsm> Consensus<F> {
         self.change(ChangeMembers::SetNodes(node), true).await
     }
 
-    async fn change(&self, change: ChangeMembers<ServerId, Peer>, retain: bool) -> Result<(), ConsensusError> {
+    async fn change(
+        &self,
+        change: ChangeMembers<ServerId, Peer>,
+        retain: bool,
+    ) -> Result<(), ConsensusError> {
         self.bounded(self.shared.raft.change_membership(change, retain)).await?;
         Ok(())
     }
@@ -97,9 +95,7 @@ impl<F: Fsm> Consensus<F> {
         ConsensusError: From<E>,
     {
         let limit = self.shared.config.propose_timeout;
-        Ok(tokio::time::timeout(limit, work)
-            .await
-            .map_err(|_| ConsensusError::Timeout)??)
+        Ok(tokio::time::timeout(limit, work).await.map_err(|_| ConsensusError::Timeout)??)
     }
 
     /// The live voter with the longest log, other than this server.

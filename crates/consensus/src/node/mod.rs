@@ -95,10 +95,7 @@ impl Config {
             backoff: "50ms 100ms 200ms ...1s".into(),
             ..openraft::Config::default()
         };
-        config
-            .validate()
-            .map(Arc::new)
-            .map_err(|e| ConsensusError::Config(e.to_string()))
+        config.validate().map(Arc::new).map_err(|e| ConsensusError::Config(e.to_string()))
     }
 }
 
@@ -126,9 +123,7 @@ pub struct Consensus<F: Fsm> {
 
 impl<F: Fsm> Clone for Consensus<F> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -155,21 +150,18 @@ impl<F: Fsm> Consensus<F> {
         .map_err(|e| ConsensusError::Storage(e.to_string()))?;
         let snapshots = Arc::new(snapshots);
         let progress = Arc::new(Progress::default());
-        let context = Arc::new(Context {
-            me: config.id,
-            datacenter: config.datacenter.clone(),
-            dial,
-            addresses,
-        });
+        let context =
+            Arc::new(Context { me: config.id, datacenter: config.datacenter.clone(), dial, addresses });
         let machine = Machine::new(fsm, snapshots.clone(), progress.clone());
-        let raft = Raft::new(
-            config.id,
-            config.engine()?,
-            Links(context.clone()),
-            log.clone(),
-            machine,
-        )
-        .await?;
+        let raft = Raft::new(config.id, config.engine()?, Links(context.clone()), log.clone(), machine).await;
+        let raft = match raft {
+            Ok(raft) => raft,
+            Err(error) => {
+                // Releases the lock on the files before the caller hears of it.
+                log.close().await;
+                return Err(error.into());
+            }
+        };
         let contact = Arc::new(Mutex::new(None));
         // A burst of closed connections carries one message's worth of news.
         let (gone, gone_rx) = mpsc::channel(8);
@@ -182,14 +174,7 @@ impl<F: Fsm> Consensus<F> {
         };
         let mut tasks = JoinSet::new();
         let (stopping, stop) = watch::channel(false);
-        let state = state::spawn(
-            &mut tasks,
-            &config,
-            &raft,
-            progress.clone(),
-            log.health(),
-            stop.clone(),
-        );
+        let state = state::spawn(&mut tasks, &config, &raft, progress.clone(), log.health(), stop.clone());
         let reads = reads::spawn(&mut tasks, raft.clone(), progress.clone(), stop);
         let shared = Arc::new(Shared {
             health: log.health(),
@@ -246,10 +231,8 @@ impl<F: Fsm> Consensus<F> {
         &self,
         voters: impl IntoIterator<Item = (ServerId, SocketAddr)>,
     ) -> Result<(), ConsensusError> {
-        let voters: BTreeMap<ServerId, Peer> = voters
-            .into_iter()
-            .map(|(id, address)| (id, Peer { address }))
-            .collect();
+        let voters: BTreeMap<ServerId, Peer> =
+            voters.into_iter().map(|(id, address)| (id, Peer { address })).collect();
         self.shared.raft.initialize(voters).await?;
         Ok(())
     }

@@ -65,7 +65,9 @@ impl<F: Fsm> Consensus<F> {
                 Box::pin(async move { capture })
             })
             .await?
-            .ok_or_else(|| ConsensusError::Storage("there is no complete state to take a snapshot of now".into()))?;
+            .ok_or_else(|| {
+                ConsensusError::Storage("there is no complete state to take a snapshot of now".into())
+            })?;
         let last = capture.meta.last_log_id;
         let index = last.map_or(0, |l| l.index) + capture.offset;
         if shared.snapshots.current().is_some_and(|s| s.meta.last_log_id >= last) {
@@ -123,13 +125,7 @@ impl<F: Fsm> Consensus<F> {
             self.piece(&Piece::Chunk { session, bytes }).await?;
         }
         let (crc, index) = (crc.value(), archive_index);
-        self.piece(&Piece::Commit {
-            session,
-            size,
-            crc,
-            index,
-        })
-        .await
+        self.piece(&Piece::Commit { session, size, crc, index }).await
     }
 
     async fn piece(&self, piece: &Piece) -> Result<u64, ConsensusError> {

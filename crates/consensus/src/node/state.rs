@@ -1,7 +1,7 @@
 //! What the rest of the program watches.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
@@ -80,10 +80,7 @@ pub fn lease_valid(metrics: &Metrics, lease: Duration) -> bool {
     if metrics.running_state.is_err() || metrics.state != ServerState::Leader {
         return false;
     }
-    sole_voter(metrics)
-        || metrics
-            .last_quorum_acked
-            .is_some_and(|at| age(&at) < lease)
+    sole_voter(metrics) || metrics.last_quorum_acked.is_some_and(|at| age(&at) < lease)
 }
 
 /// Time since a moment the engine noted.
@@ -91,12 +88,12 @@ pub fn age(at: &openraft::type_config::alias::SerdeInstantOf<TypeConfig>) -> Dur
     openraft::Instant::elapsed(&at.into_inner())
 }
 
-fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: Duration, since: Instant) -> RaftState {
+fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: Duration) -> RaftState {
     let offset = progress.offset();
     let visible = |index: Option<u64>| index.map_or(0, |i| i + offset);
-    // A new leader has a lease's time to hear from the majority.
-    let leads = metrics.state == ServerState::Leader
-        && (lease_valid(metrics, lease * 2) || since.elapsed() < lease * 2);
+    // The engine refuses proposals until a majority has answered a new leader, and
+    // again when none did for a lease: it leads in name only.
+    let leads = lease_valid(metrics, lease);
     let role = match metrics.state {
         _ if metrics.running_state.is_err() => Role::Shutdown,
         ServerState::Leader if leads => Role::Leader,
@@ -142,14 +139,12 @@ pub fn spawn<F: Fsm>(
 ) -> watch::Receiver<RaftState> {
     let lease = config.timings.election_max;
     let mut metrics = raft.metrics();
-    let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease, Instant::now());
+    let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease);
     let (tx, rx) = watch::channel(initial);
     tasks.spawn(async move {
         // Leadership can end by time alone, so it is looked at now and then too.
         let mut tick = tokio::time::interval(lease / 4);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut since = Instant::now();
-        let mut led = false;
         loop {
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { break },
@@ -158,12 +153,7 @@ pub fn spawn<F: Fsm>(
             }
             let next = {
                 let metrics = metrics.borrow_watched();
-                let leads = metrics.state == ServerState::Leader;
-                if leads && !led {
-                    since = Instant::now();
-                }
-                led = leads;
-                observe(&metrics, &tx.borrow(), &progress, lease, since)
+                observe(&metrics, &tx.borrow(), &progress, lease)
             };
             if let Some(why) = &next.failed
                 && tx.borrow().failed.is_none()

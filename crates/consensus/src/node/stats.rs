@@ -22,11 +22,7 @@ fn go_duration(d: Duration) -> String {
         format!("{}s", d.as_secs_f64())
     } else {
         let (m, s) = (d.as_secs() / 60, d.as_secs_f64() % 60.0);
-        if m < 60 {
-            format!("{m}m{s}s")
-        } else {
-            format!("{}h{}m{s}s", m / 60, m % 60)
-        }
+        if m < 60 { format!("{m}m{s}s") } else { format!("{}h{}m{s}s", m / 60, m % 60) }
     }
 }
 
@@ -36,9 +32,8 @@ impl<F: Fsm> Consensus<F> {
         let state = self.state();
         let snapshot = self.shared.snapshots.current();
         let snapshot_id = snapshot.as_ref().and_then(|s| s.meta.last_log_id);
-        let snapshot_index = snapshot
-            .as_ref()
-            .map_or(0, |s| snapshot_id.map_or(0, |id| id.index) + s.snapshot.offset);
+        let snapshot_index =
+            snapshot.as_ref().map_or(0, |s| snapshot_id.map_or(0, |id| id.index) + s.snapshot.offset);
         let last = self.shared.log.last();
         let me = self.id();
         let voters = state.voters().count();
@@ -47,17 +42,9 @@ impl<F: Fsm> Consensus<F> {
         for (i, member) in state.members.iter().enumerate() {
             let space = if i == 0 { "" } else { " " };
             let suffrage = if member.voter { "Voter" } else { "Nonvoter" };
-            let address = self
-                .shared
-                .context
-                .addresses
-                .resolve(member.id)
-                .unwrap_or(member.address);
-            let _ = write!(
-                configuration,
-                "{space}{{Suffrage:{suffrage} ID:{} Address:{address}}}",
-                member.id
-            );
+            let address = self.shared.context.addresses.resolve(member.id).unwrap_or(member.address);
+            let _ =
+                write!(configuration, "{space}{{Suffrage:{suffrage} ID:{} Address:{address}}}", member.id);
         }
         configuration.push(']');
         let contact = match self.last_contact() {
@@ -74,10 +61,7 @@ impl<F: Fsm> Consensus<F> {
             ("applied_index", state.applied.to_string()),
             ("fsm_pending", state.commit.saturating_sub(state.applied).to_string()),
             ("last_snapshot_index", snapshot_index.to_string()),
-            (
-                "last_snapshot_term",
-                snapshot_id.map_or(0, |l| l.leader_id.term).to_string(),
-            ),
+            ("last_snapshot_term", snapshot_id.map_or(0, |l| l.leader_id.term).to_string()),
             ("latest_configuration", configuration),
             ("latest_configuration_index", state.members_index.to_string()),
             ("num_peers", peers.to_string()),

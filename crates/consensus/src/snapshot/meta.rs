@@ -86,11 +86,7 @@ impl MetaFile {
             configuration_index: meta.last_membership.log_id().map_or(0, |l| l.index + offset),
             size,
             crc: Some(STANDARD.encode(crc.to_be_bytes())),
-            own: Some(Own {
-                log_index,
-                offset,
-                membership: STANDARD.encode(membership),
-            }),
+            own: Some(Own { log_index, offset, membership: STANDARD.encode(membership) }),
         })
     }
 

@@ -45,7 +45,9 @@ impl SnapshotData {
     /// Opens the state for reading. Blocking.
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.body {
-            Body::Directory(dir) => Box::new(BufReader::with_capacity(256 << 10, File::open(dir.join("state.bin"))?)),
+            Body::Directory(dir) => {
+                Box::new(BufReader::with_capacity(256 << 10, File::open(dir.join("state.bin"))?))
+            }
             Body::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
         })
     }

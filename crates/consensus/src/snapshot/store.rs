@@ -31,9 +31,7 @@ pub struct SnapshotStore {
 }
 
 fn now_ms() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis())
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
@@ -86,11 +84,7 @@ impl SnapshotStore {
                 }
             }
         }
-        Ok(Self {
-            dir,
-            current: Mutex::new(current),
-            serial: 0.into(),
-        })
+        Ok(Self { dir, current: Mutex::new(current), serial: 0.into() })
     }
 
     pub fn current(&self) -> Option<Snapshot> {
@@ -128,15 +122,7 @@ impl SnapshotStore {
                 (Sink::File(BufWriter::with_capacity(256 << 10, file)), Some(path), Some(guard))
             }
         };
-        Ok(Incoming {
-            sink: Checked {
-                inner: sink,
-                crc: Crc64::default(),
-                size: 0,
-            },
-            path: body,
-            guard,
-        })
+        Ok(Incoming { sink: Checked { inner: sink, crc: Crc64::default(), size: 0 }, path: body, guard })
     }
 
     /// Makes a received snapshot the current one, durably. Blocking.
@@ -159,10 +145,7 @@ impl SnapshotStore {
             data.body = Body::Directory(target);
             data.guard = None;
         }
-        let snapshot = Snapshot {
-            meta: meta.clone(),
-            snapshot: data,
-        };
+        let snapshot = Snapshot { meta: meta.clone(), snapshot: data };
         *self.current.lock() = Some(snapshot.clone());
         if let Some(dir) = &self.dir {
             self.prune(dir);
@@ -194,7 +177,9 @@ fn list(dir: &Path) -> io::Result<Vec<((u64, u64, u128), PathBuf)>> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let mut parts = name.split('-');
-        let (Some(term), Some(index), Some(ms), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(term), Some(index), Some(ms), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             continue;
         };
         if let (Ok(term), Ok(index), Ok(ms)) = (term.parse(), index.parse(), ms.parse()) {
@@ -207,7 +192,8 @@ fn list(dir: &Path) -> io::Result<Vec<((u64, u64, u128), PathBuf)>> {
 
 /// Reads and verifies a finished snapshot.
 fn load(path: &Path) -> io::Result<Snapshot> {
-    let meta: MetaFile = serde_json::from_slice(&fs::read(path.join("meta.json"))?).map_err(io::Error::other)?;
+    let meta: MetaFile =
+        serde_json::from_slice(&fs::read(path.join("meta.json"))?).map_err(io::Error::other)?;
     let (engine, offset) = meta.engine_meta()?;
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let expected = meta.crc()?.ok_or_else(|| invalid("meta.json has no CRC"))?;
@@ -296,12 +282,6 @@ impl Incoming {
             }
             (Sink::File(_), None) => return Err(io::Error::other("snapshot file without a directory")),
         };
-        Ok(SnapshotData {
-            offset,
-            size,
-            crc: crc.value(),
-            body,
-            guard: self.guard,
-        })
+        Ok(SnapshotData { offset, size, crc: crc.value(), body, guard: self.guard })
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use consensus::{BoxedIo, Config, Consensus, ConsensusError, Fsm, RaftDial, ServerId, SnapshotWriter, Timings};
+use consensus::{
+    BoxedIo, Config, Consensus, ConsensusError, Fsm, RaftDial, ServerId, SnapshotWriter, Timings,
+};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -159,10 +161,7 @@ impl RaftDial for Dialer {
         let (near, near_far) = tokio::io::duplex(64 << 10);
         let (far_near, far) = tokio::io::duplex(64 << 10);
         let (close, mut closed) = watch::channel(false);
-        self.net.pipes.lock().push(Pipe {
-            ends: [self.from, address],
-            close,
-        });
+        self.net.pipes.lock().push(Pipe { ends: [self.from, address], close });
         let (a_read, a_write) = tokio::io::split(near_far);
         let (b_read, b_write) = tokio::io::split(far_near);
         let back = (address, self.from);
@@ -203,20 +202,12 @@ impl Server {
 
     pub async fn try_start(net: &Arc<Net>, config: Config) -> Result<Self, ConsensusError> {
         let fsm = Arc::new(Journal::default());
-        let dial = Arc::new(Dialer {
-            net: net.clone(),
-            from: config.address,
-        });
+        let dial = Arc::new(Dialer { net: net.clone(), from: config.address });
         // Nobody is known by address beforehand: the membership's hint is used.
         let book = Arc::new(|_: ServerId| None);
         let node = Consensus::start(config.clone(), fsm.clone(), dial, book).await?;
         net.nodes.lock().insert(config.address, node.clone());
-        Ok(Self {
-            config,
-            fsm,
-            node,
-            net: net.clone(),
-        })
+        Ok(Self { config, fsm, node, net: net.clone() })
     }
 
     /// Ends the server as a crash looks to the others, keeping its files.
@@ -247,11 +238,20 @@ pub async fn cluster(net: &Arc<Net>, dir: &tempfile::TempDir, count: u16) -> Vec
         let dir = dir.path().join(n.to_string());
         servers.push(Server::start(net, config(n, Some(dir))).await);
     }
-    for server in &servers {
-        let voters = (1..=count).map(|n| (id(n), address(n)));
-        server.node.bootstrap(voters).await.unwrap();
-    }
+    bootstrap(&servers).await;
     servers
+}
+
+/// Tells all servers their first configuration, as each would find out by itself.
+pub async fn bootstrap(servers: &[Server]) {
+    for server in servers {
+        let voters = servers.iter().map(|s| (s.config.id, s.config.address));
+        match server.node.bootstrap(voters).await {
+            // The first ones may have elected a leader that was here already.
+            Ok(()) | Err(ConsensusError::AlreadyBootstrapped) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Waits until `check` gives something.
@@ -268,10 +268,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Op
 
 /// Waits for a leader that itself says so; returns its position.
 pub async fn leader(servers: &[Server]) -> usize {
-    until("a leader", Duration::from_secs(10), || {
-        servers.iter().position(|s| s.node.is_leader())
-    })
-    .await
+    until("a leader", Duration::from_secs(10), || servers.iter().position(|s| s.node.is_leader())).await
 }
 
 /// Proposes through whoever leads, as a client that retries would.
