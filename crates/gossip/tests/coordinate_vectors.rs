@@ -48,11 +48,7 @@ fn recorded_sequence_is_reproduced_bit_for_bit() {
         }
         assert_eq!(got.error.to_bits(), expected.error.to_bits(), "step {i} error");
         assert_eq!(got.height.to_bits(), expected.height.to_bits(), "step {i} height");
-        assert_eq!(
-            got.adjustment.to_bits(),
-            expected.adjustment.to_bits(),
-            "step {i} adjustment"
-        );
+        assert_eq!(got.adjustment.to_bits(), expected.adjustment.to_bits(), "step {i} adjustment");
         assert_eq!(
             got.distance(&other).unwrap().as_nanos() as i64,
             step["DistanceNs"].as_i64().unwrap(),
@@ -69,12 +65,8 @@ fn coinciding_nodes_drift_apart() {
     let mut a = Client::new();
     let mut rng = SmallRng::seed_from_u64(2);
     for _ in 0..50 {
-        a.update("b", &Coordinate::origin(), Duration::from_millis(40), &mut rng)
-            .unwrap();
+        a.update("b", &Coordinate::origin(), Duration::from_millis(40), &mut rng).unwrap();
     }
     let estimate = a.coordinate().distance(&Coordinate::origin()).unwrap();
-    assert!(
-        (Duration::from_millis(36)..Duration::from_millis(44)).contains(&estimate),
-        "{estimate:?}"
-    );
+    assert!((Duration::from_millis(36)..Duration::from_millis(44)).contains(&estimate), "{estimate:?}");
 }

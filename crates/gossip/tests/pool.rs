@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn tags(pairs: &[(&str, &str)]) -> Tags {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 /// A LAN pool with quick timing.
@@ -51,22 +48,13 @@ async fn two_nodes_join_see_tags_and_notice_a_death() {
     let b = Pool::start(quick("b", "127.22.1.2")).await.unwrap();
     let mut events = a.events();
     join(&b, &a).await;
-    until("both see both", || {
-        a.members().len() == 2 && b.members().len() == 2
-    })
-    .await;
+    until("both see both", || a.members().len() == 2 && b.members().len() == 2).await;
     assert_eq!(a.member("b").unwrap().tag("n"), Some("b"));
     assert_eq!(b.member("a").unwrap().tag("n"), Some("a"));
     assert!(matches!(events.recv().await.unwrap(), PoolEvent::MemberJoin(m) if *m.name == *"b"));
 
-    b.set_tags(tags(&[("role", "node"), ("n", "changed")]))
-        .await
-        .unwrap()
-        .unwrap();
-    until("changed tags", || {
-        a.member("b").unwrap().tag("n") == Some("changed")
-    })
-    .await;
+    b.set_tags(tags(&[("role", "node"), ("n", "changed")])).await.unwrap().unwrap();
+    until("changed tags", || a.member("b").unwrap().tag("n") == Some("changed")).await;
     assert!(matches!(events.recv().await.unwrap(), PoolEvent::MemberUpdate(_)));
 
     // No goodbye: the sockets just close.
@@ -88,27 +76,16 @@ async fn a_leave_is_told_to_everyone() {
     let c = Pool::start(quick("c", "127.22.2.3")).await.unwrap();
     join(&b, &a).await;
     join(&c, &a).await;
-    until("all see all", || {
-        [&a, &b, &c].iter().all(|p| p.members().len() == 3)
-    })
-    .await;
+    until("all see all", || [&a, &b, &c].iter().all(|p| p.members().len() == 3)).await;
     b.leave().await.unwrap();
     b.shutdown().await;
-    until("b left", || {
-        [&a, &c]
-            .iter()
-            .all(|p| status(p, "b") == Some(MemberStatus::Left))
-    })
-    .await;
+    until("b left", || [&a, &c].iter().all(|p| status(p, "b") == Some(MemberStatus::Left))).await;
     let stats = a.stats().await.unwrap();
     assert_eq!((&*stats["members"], &*stats["left"]), ("3", "1"));
 
     // Pruned everywhere, although full exchanges may have raised its times.
     a.force_leave("b", true).await.unwrap();
-    until("b forgotten", || {
-        [&a, &c].iter().all(|p| status(p, "b").is_none())
-    })
-    .await;
+    until("b forgotten", || [&a, &c].iter().all(|p| status(p, "b").is_none())).await;
     for pool in [a, c] {
         pool.shutdown().await;
     }
@@ -125,16 +102,9 @@ async fn events_and_queries_reach_everyone_once() {
     for pool in &pools[1..] {
         join(pool, &pools[0]).await;
     }
-    until("all see all", || {
-        pools.iter().all(|p| p.members().len() == 4)
-    })
-    .await;
+    until("all see all", || pools.iter().all(|p| p.members().len() == 4)).await;
     let receivers: Vec<_> = pools.iter().map(PoolHandle::events).collect();
-    pools[2]
-        .user_event("deploy", b"v1", false)
-        .await
-        .unwrap()
-        .unwrap();
+    pools[2].user_event("deploy", b"v1", false).await.unwrap().unwrap();
     let too_long = pools[2].user_event("deploy", &[0; 600], false).await.unwrap();
     assert_eq!(
         too_long.unwrap_err().to_string(),
@@ -167,10 +137,7 @@ async fn events_and_queries_reach_everyone_once() {
     let options = QueryOptions {
         filters: vec![
             Filter::Nodes(vec!["n1".into(), "n2".into(), "n3".into()]),
-            Filter::Tag {
-                tag: "n".into(),
-                expr: "n[1-2]".into(),
-            },
+            Filter::Tag { tag: "n".into(), expr: "n[1-2]".into() },
         ],
         want_ack: true,
         relay_factor: 1,
@@ -216,16 +183,10 @@ async fn keys_are_rotated_everywhere() {
     for pool in &pools[1..] {
         join(pool, &pools[0]).await;
     }
-    until("all see all", || {
-        pools.iter().all(|p| p.members().len() == 3)
-    })
-    .await;
+    until("all see all", || pools.iter().all(|p| p.members().len() == 3)).await;
     let refused = pools[1].remove_key(&old, 0).await.unwrap();
     assert_eq!(refused.error().as_deref(), Some("3/3 nodes reported failure"));
-    assert_eq!(
-        refused.messages["n1"],
-        "Removing the primary key is not allowed"
-    );
+    assert_eq!(refused.messages["n1"], "Removing the primary key is not allowed");
     let bad = pools[1].install_key(&[1; 5], 0).await.unwrap();
     assert_eq!(bad.messages["n2"], "key size must be 16, 24 or 32 bytes");
     for report in [
@@ -270,8 +231,7 @@ async fn a_restarted_agent_finds_its_pool_again() {
 
     let b = Pool::start(b_config.clone()).await.unwrap();
     until("b is back", || {
-        status(&b, "a") == Some(MemberStatus::Alive)
-            && status(&a, "b") == Some(MemberStatus::Alive)
+        status(&b, "a") == Some(MemberStatus::Alive) && status(&a, "b") == Some(MemberStatus::Alive)
     })
     .await;
     b.leave().await.unwrap();
@@ -279,10 +239,7 @@ async fn a_restarted_agent_finds_its_pool_again() {
 
     b_config.rejoin_after_leave = true;
     let b = Pool::start(b_config).await.unwrap();
-    until("b is back after its leave", || {
-        status(&a, "b") == Some(MemberStatus::Alive)
-    })
-    .await;
+    until("b is back after its leave", || status(&a, "b") == Some(MemberStatus::Alive)).await;
     b.shutdown().await;
     a.shutdown().await;
 }
@@ -291,21 +248,13 @@ async fn a_restarted_agent_finds_its_pool_again() {
 async fn errors_say_what_went_wrong() {
     let a = Pool::start(quick("a", "127.22.6.1")).await.unwrap();
     let taken = quick("b", "127.22.6.1");
-    let taken = PoolConfig {
-        bind: a.addr(),
-        ..taken
-    };
+    let taken = PoolConfig { bind: a.addr(), ..taken };
     let error = Pool::start(taken).await.err().unwrap().to_string();
     assert!(error.contains("Failed to start gossip on 127.22.6.1:"), "{error}");
-    let report = a
-        .join(&["127.22.6.9:1".to_owned(), "no host".to_owned()], true)
-        .await;
+    let report = a.join(&["127.22.6.9:1".to_owned(), "no host".to_owned()], true).await;
     assert_eq!(report.joined(), 0);
     let text = report.error().unwrap();
-    assert!(
-        text.starts_with("2 errors occurred:\n\t* Failed to join 127.22.6.9: "),
-        "{text}"
-    );
+    assert!(text.starts_with("2 errors occurred:\n\t* Failed to join 127.22.6.9: "), "{text}");
     let mut any = quick("c", "0.0.0.0");
     any.advertise_addr = None;
     assert_eq!(

@@ -53,12 +53,7 @@ impl Default for Coordinate {
 impl Coordinate {
     /// Where everyone starts.
     pub fn origin() -> Self {
-        Coordinate {
-            adjustment: 0.0,
-            error: ERROR_MAX,
-            height: HEIGHT_MIN,
-            vec: vec![0.0; DIMENSIONS],
-        }
+        Coordinate { adjustment: 0.0, error: ERROR_MAX, height: HEIGHT_MIN, vec: vec![0.0; DIMENSIONS] }
     }
 
     /// Whether every number is finite.

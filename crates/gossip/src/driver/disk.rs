@@ -25,29 +25,18 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the thread, unless there is nothing to write.
-    pub fn start(
-        snapshot: Option<SnapshotFile>,
-        keyring: Option<PathBuf>,
-    ) -> std::io::Result<Self> {
+    pub fn start(snapshot: Option<SnapshotFile>, keyring: Option<PathBuf>) -> std::io::Result<Self> {
         let (done, finished) = oneshot::channel();
         if snapshot.is_none() && keyring.is_none() {
-            return Ok(Disk {
-                jobs: None,
-                finished,
-            });
+            return Ok(Disk { jobs: None, finished });
         }
         let (jobs, queue) = sync_channel(BACKLOG);
-        std::thread::Builder::new()
-            .name("gossip-disk".to_owned())
-            .spawn(move || {
-                run(&queue, snapshot, keyring);
-                // Nobody waits for it when the pool was dropped.
-                let _ = done.send(());
-            })?;
-        Ok(Disk {
-            jobs: Some(jobs),
-            finished,
-        })
+        std::thread::Builder::new().name("gossip-disk".to_owned()).spawn(move || {
+            run(&queue, snapshot, keyring);
+            // Nobody waits for it when the pool was dropped.
+            let _ = done.send(());
+        })?;
+        Ok(Disk { jobs: Some(jobs), finished })
     }
 
     fn submit(&self, job: Job) {

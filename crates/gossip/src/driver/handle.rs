@@ -106,19 +106,12 @@ pub struct JoinReport {
 impl JoinReport {
     /// Number of addresses joined.
     pub fn joined(&self) -> usize {
-        self.results
-            .iter()
-            .filter_map(|(_, r)| r.as_ref().ok())
-            .sum()
+        self.results.iter().filter_map(|(_, r)| r.as_ref().ok()).sum()
     }
 
     /// All errors, in the form the reference shows them; `None` when there are none.
     pub fn error(&self) -> Option<String> {
-        let errors: Vec<&String> = self
-            .results
-            .iter()
-            .filter_map(|(_, r)| r.as_ref().err())
-            .collect();
+        let errors: Vec<&String> = self.results.iter().filter_map(|(_, r)| r.as_ref().err()).collect();
         let plural = match errors.len() {
             0 => return None,
             1 => "1 error occurred:".to_owned(),
@@ -241,16 +234,9 @@ pub struct PoolHandle {
 }
 
 impl PoolHandle {
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Closed> {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Closed> {
         let (reply, answer) = oneshot::channel();
-        self.shared
-            .commands
-            .send(command(reply))
-            .await
-            .map_err(|_| Closed)?;
+        self.shared.commands.send(command(reply)).await.map_err(|_| Closed)?;
         answer.await.map_err(|_| Closed)
     }
 
@@ -270,10 +256,7 @@ impl PoolHandle {
         const AT_ONCE: usize = 8;
         let mut report = JoinReport::default();
         for some in addrs.chunks(AT_ONCE) {
-            let joins: Vec<_> = some
-                .iter()
-                .map(|addr| self.join_one(addr, ignore_old))
-                .collect();
+            let joins: Vec<_> = some.iter().map(|addr| self.join_one(addr, ignore_old)).collect();
             for (addr, result) in some.iter().zip(join_all(joins).await) {
                 report.results.push((addr.clone(), result));
             }
@@ -290,11 +273,7 @@ impl PoolHandle {
         let mut errors = Vec::new();
         for to in resolve(text, self.shared.addr.port()).await? {
             let result = self
-                .ask(|reply| Command::Join {
-                    to,
-                    ignore_old,
-                    reply,
-                })
+                .ask(|reply| Command::Join { to, ignore_old, reply })
                 .await
                 .unwrap_or_else(|closed| Err(closed.to_string()));
             match result {
@@ -302,24 +281,14 @@ impl PoolHandle {
                 Err(reason) => errors.push(format!("Failed to join {}: {reason}", to.ip())),
             }
         }
-        if joined > 0 {
-            Ok(joined)
-        } else {
-            Err(errors.join("; "))
-        }
+        if joined > 0 { Ok(joined) } else { Err(errors.join("; ")) }
     }
 
     /// Tries those who were there in a former life, one after the other until one answers.
     async fn rejoin(&self, known: Vec<(String, SocketAddr)>) {
         for (name, to) in known {
             tracing::info!("serf: Attempting re-join to previously known node: {name}: {to}");
-            let result = self
-                .ask(|reply| Command::Join {
-                    to,
-                    ignore_old: false,
-                    reply,
-                })
-                .await;
+            let result = self.ask(|reply| Command::Join { to, ignore_old: false, reply }).await;
             match result {
                 Ok(Ok(())) => {
                     tracing::info!("serf: Re-joined to previously known node: {name}: {to}");
@@ -336,11 +305,7 @@ impl PoolHandle {
     /// [`shutdown`](Self::shutdown).
     pub async fn leave(&self) -> Result<(), Closed> {
         let mut left = self.shared.left.subscribe();
-        self.shared
-            .commands
-            .send(Command::Leave)
-            .await
-            .map_err(|_| Closed)?;
+        self.shared.commands.send(Command::Leave).await.map_err(|_| Closed)?;
         let waited = tokio::time::timeout(self.shared.leave_bound, left.wait_for(|l| *l)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
@@ -355,8 +320,7 @@ impl PoolHandle {
     /// Makes a failed member a left one, everywhere; with `prune` it is forgotten.
     pub async fn force_leave(&self, name: &str, prune: bool) -> Result<(), Closed> {
         let name = name.to_owned();
-        self.ask(|reply| Command::ForceLeave { name, prune, reply })
-            .await
+        self.ask(|reply| Command::ForceLeave { name, prune, reply }).await
     }
 
     /// All members, in order of their names.
@@ -367,10 +331,7 @@ impl PoolHandle {
     /// The member with this name.
     pub fn member(&self, name: &str) -> Option<Arc<Member>> {
         let members = self.shared.members.load();
-        members
-            .binary_search_by(|m| (*m.name).cmp(name))
-            .ok()
-            .map(|i| members[i].clone())
+        members.binary_search_by(|m| (*m.name).cmp(name)).ok().map(|i| members[i].clone())
     }
 
     /// Ourselves.
@@ -402,13 +363,7 @@ impl PoolHandle {
         coalesce: bool,
     ) -> Result<Result<(), EventError>, Closed> {
         let (name, payload) = (name.to_owned(), payload.to_vec());
-        self.ask(|reply| Command::UserEvent {
-            name,
-            payload,
-            coalesce,
-            reply,
-        })
-        .await
+        self.ask(|reply| Command::UserEvent { name, payload, coalesce, reply }).await
     }
 
     /// Asks everyone a question.
@@ -419,35 +374,17 @@ impl PoolHandle {
         options: QueryOptions,
     ) -> Result<Result<Question, QueryError>, Closed> {
         let (name, payload) = (name.to_owned(), payload.to_vec());
-        self.ask(|reply| Command::Query {
-            name,
-            payload,
-            options,
-            reply,
-        })
-        .await
+        self.ask(|reply| Command::Query { name, payload, options, reply }).await
     }
 
     /// Answers a question of another member.
-    pub async fn respond(
-        &self,
-        to: &ReplyTo,
-        payload: Vec<u8>,
-    ) -> Result<Result<(), QueryError>, Closed> {
+    pub async fn respond(&self, to: &ReplyTo, payload: Vec<u8>) -> Result<Result<(), QueryError>, Closed> {
         let to = to.clone();
-        self.ask(|reply| Command::Respond { to, payload, reply })
-            .await
+        self.ask(|reply| Command::Respond { to, payload, reply }).await
     }
 
     async fn keys(&self, op: KeyOp, key: Vec<u8>, relay: u8) -> Result<KeyReport, KeysError> {
-        let report = self
-            .ask(|reply| Command::Keys {
-                op,
-                key,
-                relay_factor: relay,
-                reply,
-            })
-            .await??;
+        let report = self.ask(|reply| Command::Keys { op, key, relay_factor: relay, reply }).await??;
         Ok(report)
     }
 
@@ -484,8 +421,7 @@ impl PoolHandle {
     /// Where a member was when it last answered a probe of ours.
     pub async fn cached_coordinate(&self, name: &str) -> Result<Option<Coordinate>, Closed> {
         let name = name.to_owned();
-        self.ask(|reply| Command::CachedCoordinate { name, reply })
-            .await
+        self.ask(|reply| Command::CachedCoordinate { name, reply }).await
     }
 
     /// Counters, as numbers.

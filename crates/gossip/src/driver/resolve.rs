@@ -9,18 +9,13 @@ pub async fn resolve(text: &str, default_port: u16) -> Result<Vec<SocketAddr>, S
     if let Ok(addr) = host.parse::<SocketAddr>() {
         return Ok(vec![addr]);
     }
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, default_port)]);
     }
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) => {
-            let port = port
-                .parse()
-                .map_err(|_| format!("Failed to resolve {text}: invalid port"))?;
+            let port = port.parse().map_err(|_| format!("Failed to resolve {text}: invalid port"))?;
             (name, port)
         }
         None => (host, default_port),

@@ -51,17 +51,8 @@ pub struct Dial {
 }
 
 impl Streams {
-    pub fn new(
-        events: mpsc::Sender<StreamEvent>,
-        tracker: TaskTracker,
-        cancel: CancellationToken,
-    ) -> Self {
-        Streams {
-            events,
-            tracker,
-            cancel,
-            outgoing: Arc::new(Semaphore::new(OUTGOING_MAX)),
-        }
+    pub fn new(events: mpsc::Sender<StreamEvent>, tracker: TaskTracker, cancel: CancellationToken) -> Self {
+        Streams { events, tracker, cancel, outgoing: Arc::new(Semaphore::new(OUTGOING_MAX)) }
     }
 
     /// Opens a stream, says something, and listens when an answer is expected.
@@ -88,10 +79,7 @@ impl Streams {
                 },
                 Err(_) => Input::StreamFailed {
                     id,
-                    failure: StreamFailure {
-                        refused: false,
-                        text: "i/o timeout".to_owned(),
-                    },
+                    failure: StreamFailure { refused: false, text: "i/o timeout".to_owned() },
                 },
             };
             // The pool may be gone already.
@@ -127,10 +115,7 @@ impl Streams {
                 let conn = this.clone();
                 this.tracker.spawn(async move {
                     let _permit = permit;
-                    let served = timeout_at(
-                        Instant::now() + timeout,
-                        conn.serve(id, stream, from),
-                    );
+                    let served = timeout_at(Instant::now() + timeout, conn.serve(id, stream, from));
                     tokio::select! {
                         () = conn.cancel.cancelled() => {}
                         result = served => match result {
@@ -152,10 +137,7 @@ impl Streams {
             Err(error) => Input::StreamRejected { id, from, error },
         };
         let (reply, answer) = oneshot::channel();
-        let event = StreamEvent {
-            input,
-            reply: Some((id, reply)),
-        };
+        let event = StreamEvent { input, reply: Some((id, reply)) };
         if self.events.send(event).await.is_err() {
             return Ok(());
         }
@@ -177,9 +159,7 @@ async fn converse(to: SocketAddr, request: &[u8], answer: bool) -> io::Result<By
         stream.shutdown().await?;
         return Ok(Bytes::new());
     }
-    read_message(&mut stream)
-        .await?
-        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+    read_message(&mut stream).await?.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
 /// Reads one message; the inner error is about its bytes.

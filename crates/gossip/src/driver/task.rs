@@ -50,13 +50,9 @@ struct Task {
 }
 
 /// Opens everything and starts the task. Also returns those to be joined again.
-pub(super) async fn start(
-    config: PoolConfig,
-) -> Result<(Arc<Shared>, Vec<(String, SocketAddr)>), PoolError> {
-    let (listener, udp, bound) = bind(config.bind).map_err(|source| PoolError::Bind {
-        addr: config.bind,
-        source,
-    })?;
+pub(super) async fn start(config: PoolConfig) -> Result<(Arc<Shared>, Vec<(String, SocketAddr)>), PoolError> {
+    let (listener, udp, bound) =
+        bind(config.bind).map_err(|source| PoolError::Bind { addr: config.bind, source })?;
     let addr = SocketAddr::new(
         config.advertise_addr.unwrap_or(bound.ip()),
         config.advertise_port.unwrap_or(bound.port()),
@@ -85,15 +81,7 @@ pub(super) async fn start(
         + config.swim.leave_timeout
         + config.serf.leave_propagate_delay
         + Duration::from_secs(2);
-    let serf = Serf::new(
-        config.serf,
-        config.swim,
-        &config.name,
-        addr,
-        seed,
-        restored.as_ref(),
-        Tick::ZERO,
-    )?;
+    let serf = Serf::new(config.serf, config.swim, &config.name, addr, seed, restored.as_ref(), Tick::ZERO)?;
 
     let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
     let (stream_events, stream_queue) = mpsc::channel(COMMANDS_MAX);
@@ -110,11 +98,7 @@ pub(super) async fn start(
         tracker: TaskTracker::new(),
         leave_bound,
     });
-    let streams = Streams::new(
-        stream_events,
-        shared.tracker.clone(),
-        shared.cancel.clone(),
-    );
+    let streams = Streams::new(stream_events, shared.tracker.clone(), shared.cancel.clone());
     streams.listen(listener, tcp_timeout);
     let mut task = Task {
         serf,
@@ -178,11 +162,7 @@ impl Task {
         Tick::from(self.shared.started.elapsed())
     }
 
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut streams: mpsc::Receiver<StreamEvent>,
-    ) {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut streams: mpsc::Receiver<StreamEvent>) {
         let cancel = self.shared.cancel.clone();
         let mut buffer = vec![0; PACKET_MAX];
         loop {
@@ -232,11 +212,7 @@ impl Task {
         let now = self.now();
         // Whoever asked may be gone when the answer is there: nothing is lost then.
         match command {
-            Command::Join {
-                to,
-                ignore_old,
-                reply,
-            } => {
+            Command::Join { to, ignore_old, reply } => {
                 let id = self.serf.begin_join(to, ignore_old, now);
                 self.joins.insert(id, reply);
             }
@@ -246,20 +222,10 @@ impl Task {
                 self.serf.force_leave(&name, prune, now);
                 let _ = reply.send(());
             }
-            Command::UserEvent {
-                name,
-                payload,
-                coalesce,
-                reply,
-            } => {
+            Command::UserEvent { name, payload, coalesce, reply } => {
                 let _ = reply.send(self.serf.user_event(&name, &payload, coalesce, now));
             }
-            Command::Query {
-                name,
-                payload,
-                options,
-                reply,
-            } => {
+            Command::Query { name, payload, options, reply } => {
                 let asked = self.serf.query(&name, &payload, &options, now).map(|id| {
                     let (sender, updates) = mpsc::channel(ANSWERS_MAX);
                     self.questions.insert(id, sender);
@@ -270,19 +236,16 @@ impl Task {
             Command::Respond { to, payload, reply } => {
                 let _ = reply.send(self.serf.respond(&to, payload, now));
             }
-            Command::Keys {
-                op,
-                key,
-                relay_factor,
-                reply,
-            } => match self.serf.key_operation(op, &key, relay_factor, now) {
-                Ok(id) => {
-                    self.keys.insert(id, reply);
+            Command::Keys { op, key, relay_factor, reply } => {
+                match self.serf.key_operation(op, &key, relay_factor, now) {
+                    Ok(id) => {
+                        self.keys.insert(id, reply);
+                    }
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
                 }
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                }
-            },
+            }
             Command::SetTags { tags, reply } => {
                 let _ = reply.send(self.serf.set_tags(tags, now));
             }
@@ -351,21 +314,9 @@ impl Task {
     async fn io(&mut self, output: swim::Output) {
         match output {
             swim::Output::Packet { to, bytes } => self.send(to, &bytes).await,
-            swim::Output::OpenStream {
-                id,
-                to,
-                request,
-                answer,
-                deadline,
-            } => {
+            swim::Output::OpenStream { id, to, request, answer, deadline } => {
                 let deadline = self.shared.started + Duration::from_nanos(deadline.as_nanos());
-                self.streams.dial(Dial {
-                    id,
-                    to,
-                    request,
-                    answer,
-                    deadline: deadline.into(),
-                });
+                self.streams.dial(Dial { id, to, request, answer, deadline: deadline.into() });
             }
             swim::Output::StreamReply { id, bytes } => {
                 if let Some(reply) = self.conns.remove(&id) {

@@ -30,12 +30,7 @@ impl Layer {
     }
 
     /// Sends a user event to the pool, ourselves included.
-    pub fn send_user_event(
-        &mut self,
-        name: &str,
-        payload: &[u8],
-        coalesce: bool,
-    ) -> Result<(), EventError> {
+    pub fn send_user_event(&mut self, name: &str, payload: &[u8], coalesce: bool) -> Result<(), EventError> {
         let limit = self.cfg.event_size_limit.min(EVENT_SIZE_CAP);
         if name.len() + payload.len() > limit {
             return Err(EventError::TooLong(limit));
@@ -64,17 +59,11 @@ impl Layer {
             tracing::warn!(size, "serf: Dropping an oversized user event");
             return false;
         }
-        let payload = event
-            .payload
-            .as_deref()
-            .map_or_else(Bytes::new, |p| Bytes::copy_from_slice(p));
+        let payload = event.payload.as_deref().map_or_else(Bytes::new, |p| Bytes::copy_from_slice(p));
         let seen = self.recent_events.note(
             self.event_clock.time(),
             event.ltime,
-            RecentEvent {
-                name: event.name.clone(),
-                payload: event.payload,
-            },
+            RecentEvent { name: event.name.clone(), payload: event.payload },
         );
         match seen {
             Seen::New => {}

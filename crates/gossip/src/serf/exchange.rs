@@ -21,10 +21,7 @@ impl Layer {
             ),
             query_ltime: self.query_clock.time(),
             status_ltimes: Some(
-                self.members
-                    .iter()
-                    .map(|(name, e)| (name.to_string(), e.status_ltime))
-                    .collect(),
+                self.members.iter().map(|(name, e)| (name.to_string(), e.status_ltime)).collect(),
             ),
         };
         match state.encode() {

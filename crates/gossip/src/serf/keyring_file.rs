@@ -55,9 +55,7 @@ pub struct RandomError(String);
 /// A new gossip key: 32 random bytes in base64.
 pub fn generate_key() -> Result<String, RandomError> {
     let mut key = [0u8; 32];
-    OsRng
-        .try_fill_bytes(&mut key)
-        .map_err(|e| RandomError(e.to_string()))?;
+    OsRng.try_fill_bytes(&mut key).map_err(|e| RandomError(e.to_string()))?;
     Ok(STANDARD.encode(key))
 }
 
@@ -68,9 +66,7 @@ pub fn key_to_text(key: &[u8]) -> String {
 
 /// The bytes of a key in base64.
 pub fn key_from_text(text: &str) -> Result<Vec<u8>, KeyError> {
-    let key = STANDARD
-        .decode(text)
-        .map_err(|e| KeyError::Base64(e.to_string()))?;
+    let key = STANDARD.decode(text).map_err(|e| KeyError::Base64(e.to_string()))?;
     match key.len() {
         16 | 24 | 32 => Ok(key),
         _ => Err(KeyError::Size),
@@ -79,31 +75,19 @@ pub fn key_from_text(text: &str) -> Result<Vec<u8>, KeyError> {
 
 /// Reads a keyring file, the primary key first.
 pub fn load(path: &Path) -> Result<Vec<Vec<u8>>, KeyringFileError> {
-    let text = fs::read(path).map_err(|source| KeyringFileError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let keys: Vec<String> =
-        serde_json::from_slice(&text).map_err(|e| KeyringFileError::Json {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
+    let text = fs::read(path).map_err(|source| KeyringFileError::Io { path: path.to_owned(), source })?;
+    let keys: Vec<String> = serde_json::from_slice(&text)
+        .map_err(|e| KeyringFileError::Json { path: path.to_owned(), reason: e.to_string() })?;
     keys.iter()
         .map(|k| key_from_text(k))
         .collect::<Result<_, _>>()
-        .map_err(|source| KeyringFileError::Key {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| KeyringFileError::Key { path: path.to_owned(), source })
 }
 
 /// Writes a keyring file readable by its owner only. Either the old or the new content is there
 /// after a crash.
 pub fn save(path: &Path, keys: &[Vec<u8>]) -> Result<(), KeyringFileError> {
-    let io = |source| KeyringFileError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| KeyringFileError::Io { path: path.to_owned(), source };
     let texts: Vec<String> = keys.iter().map(|k| key_to_text(k)).collect();
     let json = serde_json::to_vec_pretty(&texts).map_err(|e| io(e.into()))?;
     if let Some(dir) = path.parent() {
@@ -117,12 +101,8 @@ pub fn save(path: &Path, keys: &[Vec<u8>]) -> Result<(), KeyringFileError> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(io)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io)?;
     file.write_all(&json).map_err(io)?;
     file.sync_all().map_err(io)?;
     fs::rename(&temporary, path).map_err(io)

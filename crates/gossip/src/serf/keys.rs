@@ -57,16 +57,10 @@ impl KeyReport {
     /// What went wrong, if anything.
     pub fn error(&self) -> Option<String> {
         if self.num_err != 0 {
-            return Some(format!(
-                "{}/{} nodes reported failure",
-                self.num_err, self.num_nodes
-            ));
+            return Some(format!("{}/{} nodes reported failure", self.num_err, self.num_nodes));
         }
         if self.num_resp != self.num_nodes {
-            return Some(format!(
-                "{}/{} nodes reported success",
-                self.num_resp, self.num_nodes
-            ));
+            return Some(format!("{}/{} nodes reported success", self.num_resp, self.num_nodes));
         }
         None
     }
@@ -82,10 +76,8 @@ impl KeyReport {
             Ok(answer) => answer,
             Err(error) => {
                 self.num_err += 1;
-                self.messages.insert(
-                    from.to_owned(),
-                    format!("Failed to decode key query response: {error}"),
-                );
+                self.messages
+                    .insert(from.to_owned(), format!("Failed to decode key query response: {error}"));
                 return;
             }
         };
@@ -114,10 +106,7 @@ impl Layer {
                 message: if shown == texts.len() {
                     String::new()
                 } else {
-                    format!(
-                        "truncated key list response, showing first {shown} of {} keys",
-                        texts.len()
-                    )
+                    format!("truncated key list response, showing first {shown} of {} keys", texts.len())
                 },
                 primary_key: texts.first().cloned().unwrap_or_default(),
                 result: true,

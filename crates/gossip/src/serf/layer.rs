@@ -2,10 +2,10 @@
 
 use super::clock::{LamportClock, LamportTime};
 use super::config::SerfConfig;
+use super::keys::KeyOp;
 use super::member::{Member, MemberStatus};
 use super::message::{self, Message, MessageType, RecentEvent};
 use super::output::{Event, MemberEventKind, Output, ReplyTo};
-use super::keys::KeyOp;
 use super::queries::Running;
 use super::recent::Recent;
 use super::snapshot::Record;
@@ -121,10 +121,7 @@ impl Layer {
     }
 
     pub fn count_alive(&self) -> usize {
-        self.members
-            .values()
-            .filter(|e| e.member.status == MemberStatus::Alive)
-            .count()
+        self.members.values().filter(|e| e.member.status == MemberStatus::Alive).count()
     }
 
     /// Replaces what is known of a member, giving the new value its new status.
@@ -193,11 +190,7 @@ impl Delegate for Layer {
     fn broadcasts(&mut self, spread: &Spread, overhead: usize, limit: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
         let mut room = limit;
-        for queue in [
-            &mut self.intent_queue,
-            &mut self.query_queue,
-            &mut self.event_queue,
-        ] {
+        for queue in [&mut self.intent_queue, &mut self.query_queue, &mut self.event_queue] {
             if queue.is_empty() {
                 continue;
             }
@@ -317,10 +310,7 @@ impl Delegate for Layer {
     }
 
     fn check_merge(&mut self, nodes: &[Node]) -> Result<(), String> {
-        let members: Vec<Member> = nodes
-            .iter()
-            .map(|n| Member::candidate(n, self.now))
-            .collect();
+        let members: Vec<Member> = nodes.iter().map(|n| Member::candidate(n, self.now)).collect();
         self.cfg.policy.admit(&members)
     }
 }

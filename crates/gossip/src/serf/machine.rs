@@ -14,9 +14,7 @@ use super::snapshot::{Record, State};
 use super::tags::{self, Tags, TagsError};
 use crate::coordinate::{self, Coordinate};
 use crate::swim::queue::TransmitQueue;
-use crate::swim::{
-    self, ExchangeId, Input, LocalNode, Swim, SwimConfig, SwimError, Tick, VSN_CONSUL,
-};
+use crate::swim::{self, ExchangeId, Input, LocalNode, Swim, SwimConfig, SwimError, Tick, VSN_CONSUL};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -96,13 +94,8 @@ impl Serf {
         let meta = tags::encode(&cfg.tags)?;
         let mut rng = SmallRng::seed_from_u64(seed);
         let gossip_interval = swim_cfg.gossip_interval;
-        let local = LocalNode {
-            name: name.to_owned(),
-            addr: addr.ip(),
-            port: addr.port(),
-            meta,
-            vsn: VSN_CONSUL,
-        };
+        let local =
+            LocalNode { name: name.to_owned(), addr: addr.ip(), port: addr.port(), meta, vsn: VSN_CONSUL };
         let coordinates = cfg.coordinates.then(coordinate::Client::new);
         let swim_seed = rng.random();
         let mut layer = Layer {
@@ -137,12 +130,8 @@ impl Serf {
             layer.clock.witness(state.clock);
             layer.event_clock.witness(state.event_clock);
             layer.query_clock.witness(state.query_clock);
-            layer
-                .recent_events
-                .raise_min_time(state.event_clock.saturating_add(1));
-            layer
-                .recent_queries
-                .raise_min_time(state.query_clock.saturating_add(1));
+            layer.recent_events.raise_min_time(state.event_clock.saturating_add(1));
+            layer.recent_queries.raise_min_time(state.query_clock.saturating_add(1));
         }
         let swim = Swim::new(swim_cfg, local, swim_seed, now)?;
         layer.node_joined(swim.local());
@@ -227,7 +216,7 @@ impl Serf {
             let mut quiet = true;
             while let Some(output) = self.swim.poll_output() {
                 quiet = false;
-                self.from_below(output, now);
+                self.take_output(output, now);
             }
             let finished = self.layer.intent_queue.take_finished();
             if finished.contains(&LEAVE_TOKEN) && matches!(self.leave, LeaveStep::Announcing(_)) {
@@ -247,7 +236,7 @@ impl Serf {
         }
     }
 
-    fn from_below(&mut self, output: swim::Output, now: Tick) {
+    fn take_output(&mut self, output: swim::Output, now: Tick) {
         match output {
             swim::Output::LeaveDone { timed_out } => {
                 if timed_out {
@@ -334,20 +323,12 @@ impl Serf {
     }
 
     fn note_clocks(&mut self) {
-        let times = [
-            self.layer.clock.time(),
-            self.layer.event_clock.time(),
-            self.layer.query_clock.time(),
-        ]
-        .map(|t| t - 1);
+        let times = [self.layer.clock.time(), self.layer.event_clock.time(), self.layer.query_clock.time()]
+            .map(|t| t - 1);
         if times == self.written {
             return;
         }
-        let records = [
-            Record::Clock(times[0]),
-            Record::EventClock(times[1]),
-            Record::QueryClock(times[2]),
-        ];
+        let records = [Record::Clock(times[0]), Record::EventClock(times[1]), Record::QueryClock(times[2])];
         for (i, record) in records.into_iter().enumerate() {
             if times[i] != self.written[i] {
                 self.layer.note(record);
@@ -360,12 +341,7 @@ impl Serf {
 
     /// Starts a full exchange with an address; ends with [`swim::Output::JoinDone`].
     /// `ignore_old`: the events of the past are not wanted.
-    pub fn begin_join(
-        &mut self,
-        to: SocketAddr,
-        ignore_old: bool,
-        now: Tick,
-    ) -> ExchangeId {
+    pub fn begin_join(&mut self, to: SocketAddr, ignore_old: bool, now: Tick) -> ExchangeId {
         self.layer.now = now;
         let id = self.swim.begin_join(to, &mut self.layer, now);
         if ignore_old {
@@ -388,11 +364,8 @@ impl Serf {
         if self.layer.phase == Phase::Alive {
             self.layer.phase = Phase::Leaving;
             self.layer.note(Record::Leave);
-            let leave = Leave {
-                ltime: self.layer.clock.take(),
-                node: self.layer.name.to_string(),
-                prune: false,
-            };
+            let leave =
+                Leave { ltime: self.layer.clock.take(), node: self.layer.name.to_string(), prune: false };
             self.layer.leave_intent(&leave);
             let bytes = self.layer.encoded(&leave);
             match bytes {
@@ -417,8 +390,7 @@ impl Serf {
         let name = self.layer.name.clone();
         let status = self.layer.members.get(&name).map(|e| e.member.status);
         if status == Some(MemberStatus::Leaving) {
-            self.layer
-                .gone(&name, MemberStatus::Left, MemberEventKind::Leave);
+            self.layer.gone(&name, MemberStatus::Left, MemberEventKind::Leave);
         }
         self.layer.out.push_back(Output::LeaveDone);
     }
@@ -431,11 +403,7 @@ impl Serf {
         if let Some(entry) = self.layer.members.get(name) {
             self.layer.clock.witness(entry.status_ltime);
         }
-        let leave = Leave {
-            ltime: self.layer.clock.take(),
-            node: name.to_owned(),
-            prune,
-        };
+        let leave = Leave { ltime: self.layer.clock.take(), node: name.to_owned(), prune };
         self.layer.leave_intent(&leave);
         if let Some(bytes) = self.layer.encoded(&leave) {
             self.layer.queue_intent(bytes, None);
@@ -451,10 +419,7 @@ impl Serf {
     }
 
     fn has_failed(&self) -> bool {
-        self.layer
-            .members
-            .values()
-            .any(|e| e.member.status == MemberStatus::Failed)
+        self.layer.members.values().any(|e| e.member.status == MemberStatus::Failed)
     }
 
     /// Now and then one of the failed is tried, more likely the more have failed.
@@ -511,12 +476,7 @@ impl Serf {
     }
 
     /// Answers a question of another member.
-    pub fn respond(
-        &mut self,
-        reply: &ReplyTo,
-        payload: Vec<u8>,
-        now: Tick,
-    ) -> Result<(), QueryError> {
+    pub fn respond(&mut self, reply: &ReplyTo, payload: Vec<u8>, now: Tick) -> Result<(), QueryError> {
         self.layer.now = now;
         let sent = self.layer.reply(reply, 0, Some(payload));
         self.settle(now);
@@ -533,24 +493,11 @@ impl Serf {
         now: Tick,
     ) -> Result<QueryId, QueryError> {
         self.layer.now = now;
-        let request = KeyRequest {
-            key: Some(ByteBuf::from(key)),
-        };
-        let report = KeyReport {
-            num_nodes: self.layer.count_alive(),
-            ..KeyReport::default()
-        };
-        let options = QueryOptions {
-            relay_factor,
-            ..QueryOptions::default()
-        };
+        let request = KeyRequest { key: Some(ByteBuf::from(key)) };
+        let report = KeyReport { num_nodes: self.layer.count_alive(), ..KeyReport::default() };
+        let options = QueryOptions { relay_factor, ..QueryOptions::default() };
         let payload = request.encode()?;
-        let asked = self.layer.ask(
-            op.query_name(),
-            Some(&payload),
-            &options,
-            Purpose::Keys(report),
-        );
+        let asked = self.layer.ask(op.query_name(), Some(&payload), &options, Purpose::Keys(report));
         self.settle(now);
         asked
     }
@@ -584,10 +531,7 @@ impl Serf {
 
     /// Where we are in the coordinate space; `None` when coordinates are off.
     pub fn coordinate(&self) -> Option<&Coordinate> {
-        self.layer
-            .coordinates
-            .as_ref()
-            .map(coordinate::Client::coordinate)
+        self.layer.coordinates.as_ref().map(coordinate::Client::coordinate)
     }
 
     /// Where another member was when it last answered a probe of ours; our own place for our name.
@@ -621,11 +565,7 @@ impl Serf {
             event_queue: self.layer.event_queue.len(),
             query_queue: self.layer.query_queue.len(),
             encrypted: self.swim.keyring().is_some(),
-            coordinate_resets: self
-                .layer
-                .coordinates
-                .as_ref()
-                .map_or(0, coordinate::Client::resets),
+            coordinate_resets: self.layer.coordinates.as_ref().map_or(0, coordinate::Client::resets),
         }
     }
 }

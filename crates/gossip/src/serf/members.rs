@@ -39,13 +39,7 @@ impl Layer {
         }
         let member = Arc::new(Member::from_info(node.info(), status, now));
         self.prune_at.retain(|(_, name)| name != node.name());
-        self.members.insert(
-            node.name().clone(),
-            Entry {
-                member: member.clone(),
-                status_ltime: ltime,
-            },
-        );
+        self.members.insert(node.name().clone(), Entry { member: member.clone(), status_ltime: ltime });
         tracing::info!("serf: EventMemberJoin: {} {}", member.name, member.addr);
         self.note(Record::Alive(member.name.to_string(), member.socket_addr()));
         self.emit_member(MemberEventKind::Join, member);
@@ -168,14 +162,7 @@ impl Layer {
             None => {}
         }
         let since = self.now;
-        self.intents.insert(
-            node.to_owned(),
-            Intent {
-                leave,
-                ltime,
-                since,
-            },
-        );
+        self.intents.insert(node.to_owned(), Intent { leave, ltime, since });
         true
     }
 
@@ -183,10 +170,7 @@ impl Layer {
     pub fn broadcast_join(&mut self) {
         let ltime = self.clock.time();
         self.clock.witness(ltime);
-        let join = Join {
-            ltime,
-            node: self.name.to_string(),
-        };
+        let join = Join { ltime, node: self.name.to_string() };
         self.join_intent(&join);
         if let Some(bytes) = self.encoded(&join) {
             self.queue_intent(bytes, None);
@@ -235,12 +219,8 @@ impl Layer {
     /// Forgets pruned members whose time to spread the news is over.
     pub fn prune_due(&mut self) {
         let now = self.now;
-        let due: Vec<Arc<str>> = self
-            .prune_at
-            .iter()
-            .filter(|(at, _)| *at <= now)
-            .map(|(_, n)| n.clone())
-            .collect();
+        let due: Vec<Arc<str>> =
+            self.prune_at.iter().filter(|(at, _)| *at <= now).map(|(_, n)| n.clone()).collect();
         self.prune_at.retain(|(at, _)| *at > now);
         for name in due {
             // Whoever refuted in the meantime stays.

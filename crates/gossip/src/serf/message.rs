@@ -61,10 +61,8 @@ pub trait Message: Serialize + DeserializeOwned {
 
     /// Type byte and body.
     fn encode(&self) -> Result<Vec<u8>, MessageError> {
-        let body = msgpack::to_vec(self).map_err(|e| MessageError::Encode {
-            kind: Self::KIND,
-            reason: e.to_string(),
-        })?;
+        let body = msgpack::to_vec(self)
+            .map_err(|e| MessageError::Encode { kind: Self::KIND, reason: e.to_string() })?;
         let mut out = Vec::with_capacity(1 + body.len());
         out.push(Self::TYPE as u8);
         out.extend_from_slice(&body);
@@ -73,10 +71,8 @@ pub trait Message: Serialize + DeserializeOwned {
 
     /// Reads the body, the type byte being off already. Bytes after the value are ignored.
     fn decode_body(body: &[u8]) -> Result<Self, MessageError> {
-        let (value, _used) = msgpack::from_slice_prefix(body).map_err(|e| MessageError::Body {
-            kind: Self::KIND,
-            reason: e.to_string(),
-        })?;
+        let (value, _used) = msgpack::from_slice_prefix(body)
+            .map_err(|e| MessageError::Body { kind: Self::KIND, reason: e.to_string() })?;
         Ok(value)
     }
 
@@ -308,11 +304,7 @@ impl RelayHeader {
     /// Header for `dest`, with the inner message behind it.
     pub fn wrap(dest: SocketAddr, name: &str, inner: &[u8]) -> Result<Vec<u8>, MessageError> {
         let header = RelayHeader {
-            dest_addr: RelayAddr {
-                ip: Some(ip_to_bytes(dest.ip())),
-                port: dest.port(),
-                zone: String::new(),
-            },
+            dest_addr: RelayAddr { ip: Some(ip_to_bytes(dest.ip())), port: dest.port(), zone: String::new() },
             dest_name: name.to_owned(),
         };
         let mut out = header.encode()?;
@@ -322,11 +314,8 @@ impl RelayHeader {
 
     /// Reads a relay message (type byte off): where to and the inner message.
     pub fn unwrap(body: &[u8]) -> Result<(RelayHeader, &[u8]), MessageError> {
-        let (header, used) =
-            msgpack::from_slice_prefix(body).map_err(|e| MessageError::Body {
-                kind: Self::KIND,
-                reason: e.to_string(),
-            })?;
+        let (header, used) = msgpack::from_slice_prefix(body)
+            .map_err(|e| MessageError::Body { kind: Self::KIND, reason: e.to_string() })?;
         Ok((header, body.get(used..).unwrap_or_default()))
     }
 

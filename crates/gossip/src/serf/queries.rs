@@ -5,8 +5,8 @@ use super::keys::{KeyOp, KeyReport};
 use super::layer::{Effect, Layer};
 use super::member::MemberStatus;
 use super::message::{
-    ConflictResponse, KeyRequest, Message, MessageError, QUERY_ACK, Query, QueryResponse,
-    RESPONSE_ACK, RelayHeader, ip_to_bytes,
+    ConflictResponse, KeyRequest, Message, MessageError, QUERY_ACK, Query, QueryResponse, RESPONSE_ACK,
+    RelayHeader, ip_to_bytes,
 };
 use super::output::{Event, Output, QueryId, QueryNotice, QueryUpdate, ReplyTo};
 use super::recent::Seen;
@@ -58,18 +58,11 @@ impl Filter {
     pub fn encode(&self) -> Result<Vec<u8>, MessageError> {
         let (kind, body) = match self {
             Filter::Nodes(names) => (FILTER_NODES, msgpack::to_vec(names)),
-            Filter::Tag { tag, expr } => (
-                FILTER_TAG,
-                msgpack::to_vec(&TagFilter {
-                    expr: expr.clone(),
-                    tag: tag.clone(),
-                }),
-            ),
+            Filter::Tag { tag, expr } => {
+                (FILTER_TAG, msgpack::to_vec(&TagFilter { expr: expr.clone(), tag: tag.clone() }))
+            }
         };
-        let body = body.map_err(|e| MessageError::Encode {
-            kind: "filter",
-            reason: e.to_string(),
-        })?;
+        let body = body.map_err(|e| MessageError::Encode { kind: "filter", reason: e.to_string() })?;
         let mut out = vec![kind];
         out.extend_from_slice(&body);
         Ok(out)
@@ -77,24 +70,17 @@ impl Filter {
 
     /// From its bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        let malformed = |reason: String| MessageError::Body {
-            kind: "filter",
-            reason,
-        };
+        let malformed = |reason: String| MessageError::Body { kind: "filter", reason };
         match bytes.split_first() {
             None => Err(MessageError::Empty),
             Some((&FILTER_NODES, body)) => {
-                let (names, _) =
-                    msgpack::from_slice_prefix(body).map_err(|e| malformed(e.to_string()))?;
+                let (names, _) = msgpack::from_slice_prefix(body).map_err(|e| malformed(e.to_string()))?;
                 Ok(Filter::Nodes(names))
             }
             Some((&FILTER_TAG, body)) => {
-                let (filter, _) = msgpack::from_slice_prefix::<TagFilter>(body)
-                    .map_err(|e| malformed(e.to_string()))?;
-                Ok(Filter::Tag {
-                    tag: filter.tag,
-                    expr: filter.expr,
-                })
+                let (filter, _) =
+                    msgpack::from_slice_prefix::<TagFilter>(body).map_err(|e| malformed(e.to_string()))?;
+                Ok(Filter::Tag { tag: filter.tag, expr: filter.expr })
             }
             Some((&other, _)) => Err(MessageError::Type(other)),
         }
@@ -176,15 +162,10 @@ impl Layer {
         if self.running.len() >= RUNNING_MAX {
             return Err(QueryError::Busy);
         }
-        let timeout = options
-            .timeout
-            .filter(|t| !t.is_zero())
-            .unwrap_or_else(|| self.default_query_timeout());
-        let filters = options
-            .filters
-            .iter()
-            .map(|f| f.encode().map(ByteBuf::from))
-            .collect::<Result<Vec<_>, _>>()?;
+        let timeout =
+            options.timeout.filter(|t| !t.is_zero()).unwrap_or_else(|| self.default_query_timeout());
+        let filters =
+            options.filters.iter().map(|f| f.encode().map(ByteBuf::from)).collect::<Result<Vec<_>, _>>()?;
         let query = Query {
             addr: Some(ip_to_bytes(self.addr.ip())),
             filters: (!filters.is_empty()).then_some(filters),
@@ -223,9 +204,7 @@ impl Layer {
     /// Takes in a question; true when it is to be passed on.
     pub fn query_seen(&mut self, query: Query) -> bool {
         self.query_clock.witness(query.ltime);
-        let seen = self
-            .recent_queries
-            .note(self.query_clock.time(), query.ltime, query.id);
+        let seen = self.recent_queries.note(self.query_clock.time(), query.ltime, query.id);
         match seen {
             Seen::New => {}
             Seen::TooOld => {
@@ -332,12 +311,7 @@ impl Layer {
     }
 
     /// Sends an ack or an answer.
-    pub fn reply(
-        &mut self,
-        reply: &ReplyTo,
-        flags: u32,
-        payload: Option<Vec<u8>>,
-    ) -> Result<(), QueryError> {
+    pub fn reply(&mut self, reply: &ReplyTo, flags: u32, payload: Option<Vec<u8>>) -> Result<(), QueryError> {
         if self.now > reply.deadline {
             return Err(QueryError::Late);
         }
@@ -358,24 +332,15 @@ impl Layer {
             return Ok(());
         }
         self.relay_copies(reply, &bytes)?;
-        self.effects.push(Effect::Send {
-            to: reply.to,
-            bytes: bytes.into(),
-        });
+        self.effects.push(Effect::Send { to: reply.to, bytes: bytes.into() });
         Ok(())
     }
 
     /// Bytes that a response to this question may use for its payload.
     pub fn response_room(&self, reply: &ReplyTo) -> usize {
         // 64 covers the fixed parts of a response and its own header in a relay message.
-        let relay = if reply.relay_factor > 0 {
-            reply.source.len() + 64
-        } else {
-            0
-        };
-        self.cfg
-            .response_size_limit
-            .saturating_sub(self.name.len() + 64 + relay)
+        let relay = if reply.relay_factor > 0 { reply.source.len() + 64 } else { 0 };
+        self.cfg.response_size_limit.saturating_sub(self.name.len() + 64 + relay)
     }
 
     fn relay_copies(&mut self, reply: &ReplyTo, bytes: &[u8]) -> Result<(), QueryError> {
@@ -391,21 +356,13 @@ impl Layer {
             .members
             .values()
             .map(|e| &e.member)
-            .filter(|m| {
-                m.status == MemberStatus::Alive && m.vsn[1] >= 5 && m.name != self.name
-            })
+            .filter(|m| m.status == MemberStatus::Alive && m.vsn[1] >= 5 && m.name != self.name)
             .map(|m| m.socket_addr())
             .collect();
         let wrapped = Bytes::from(wrapped);
-        let chosen: Vec<SocketAddr> = candidates
-            .choose_multiple(&mut self.rng, factor)
-            .copied()
-            .collect();
+        let chosen: Vec<SocketAddr> = candidates.choose_multiple(&mut self.rng, factor).copied().collect();
         for to in chosen {
-            self.effects.push(Effect::Send {
-                to,
-                bytes: wrapped.clone(),
-            });
+            self.effects.push(Effect::Send { to, bytes: wrapped.clone() });
         }
         Ok(())
     }
@@ -413,11 +370,8 @@ impl Layer {
     /// Passes on what another member wants to be relayed, to members only.
     pub fn relay(&mut self, body: &[u8]) -> Result<(), MessageError> {
         let (header, inner) = RelayHeader::unwrap(body)?;
-        let known = header.dest().filter(|dest| {
-            self.members
-                .values()
-                .any(|e| e.member.socket_addr() == *dest)
-        });
+        let known =
+            header.dest().filter(|dest| self.members.values().any(|e| e.member.socket_addr() == *dest));
         match known {
             Some(to) if to == self.addr => {
                 // Nobody sends a relay of a relay.
@@ -425,10 +379,7 @@ impl Layer {
                     self.query_response(response);
                 }
             }
-            Some(to) => self.effects.push(Effect::Send {
-                to,
-                bytes: Bytes::copy_from_slice(inner),
-            }),
+            Some(to) => self.effects.push(Effect::Send { to, bytes: Bytes::copy_from_slice(inner) }),
             None => tracing::warn!("serf: Not relaying to {}: not a member", header.dest_name),
         }
         Ok(())
@@ -451,16 +402,11 @@ impl Layer {
         };
         let ack = response.is_ack();
         let from = response.from;
-        let heard = if ack {
-            &mut running.acked
-        } else {
-            &mut running.answered
-        };
+        let heard = if ack { &mut running.acked } else { &mut running.answered };
         if heard.len() >= most || !heard.insert(from.clone()) {
             return;
         }
-        metrics::counter!(if ack { "serf.query_acks" } else { "serf.query_responses" })
-            .increment(1);
+        metrics::counter!(if ack { "serf.query_acks" } else { "serf.query_responses" }).increment(1);
         let payload = response.payload.map(ByteBuf::into_vec).unwrap_or_default();
         let id = running.id;
         match &mut running.purpose {
@@ -468,10 +414,7 @@ impl Layer {
                 let update = if ack {
                     QueryUpdate::Ack { from }
                 } else {
-                    QueryUpdate::Response {
-                        from,
-                        payload: payload.into(),
-                    }
+                    QueryUpdate::Response { from, payload: payload.into() }
                 };
                 self.out.push_back(Output::Query(id, update));
             }
@@ -484,8 +427,8 @@ impl Layer {
             Purpose::Conflict { answers, ours: mine } if !ack => {
                 if let Ok(ConflictResponse(Some(record))) = ConflictResponse::decode(&payload) {
                     *answers += 1;
-                    let same = record.port == ours.port()
-                        && record.addr.as_ref() == Some(&ip_to_bytes(ours.ip()));
+                    let same =
+                        record.port == ours.port() && record.addr.as_ref() == Some(&ip_to_bytes(ours.ip()));
                     *mine += usize::from(same);
                 }
             }
@@ -499,16 +442,13 @@ impl Layer {
         };
         match running.purpose {
             Purpose::App => {
-                self.out
-                    .push_back(Output::Query(running.id, QueryUpdate::Done));
+                self.out.push_back(Output::Query(running.id, QueryUpdate::Done));
             }
             Purpose::Keys(report) => self.out.push_back(Output::Keys(running.id, report)),
             Purpose::Conflict { answers, ours } => {
                 let majority = answers / 2 + 1;
                 if ours >= majority {
-                    tracing::info!(
-                        "serf: majority in name conflict resolution [{ours} / {answers}]"
-                    );
+                    tracing::info!("serf: majority in name conflict resolution [{ours} / {answers}]");
                 } else {
                     tracing::warn!(
                         "serf: minority in name conflict resolution, quiting [{ours} / {answers}]"
@@ -522,12 +462,7 @@ impl Layer {
     /// Ends the questions whose time is over.
     pub fn queries_due(&mut self) {
         let now = self.now;
-        let due: Vec<_> = self
-            .running
-            .iter()
-            .filter(|(_, r)| r.deadline <= now)
-            .map(|(k, _)| *k)
-            .collect();
+        let due: Vec<_> = self.running.iter().filter(|(_, r)| r.deadline <= now).map(|(k, _)| *k).collect();
         for key in due {
             self.finish_query(key);
         }
@@ -540,24 +475,13 @@ impl Layer {
 
     /// Asks the pool which address it holds for our name.
     pub fn resolve_conflict(&mut self) {
-        let running = self
-            .running
-            .values()
-            .any(|r| matches!(r.purpose, Purpose::Conflict { .. }));
+        let running = self.running.values().any(|r| matches!(r.purpose, Purpose::Conflict { .. }));
         if running {
             return;
         }
         let name = self.name.clone();
-        let purpose = Purpose::Conflict {
-            answers: 0,
-            ours: 0,
-        };
-        let asked = self.ask(
-            CONFLICT,
-            Some(name.as_bytes()),
-            &QueryOptions::default(),
-            purpose,
-        );
+        let purpose = Purpose::Conflict { answers: 0, ours: 0 };
+        let asked = self.ask(CONFLICT, Some(name.as_bytes()), &QueryOptions::default(), purpose);
         if let Err(error) = asked {
             tracing::error!(%error, "serf: Failed to start name resolution query");
         }

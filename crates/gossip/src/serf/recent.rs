@@ -42,10 +42,7 @@ pub enum Seen {
 
 impl<T: PartialEq> Default for Recent<T> {
     fn default() -> Self {
-        Recent {
-            slots: (0..SLOTS).map(|_| None).collect(),
-            min_time: 0,
-        }
+        Recent { slots: (0..SLOTS).map(|_| None).collect(), min_time: 0 }
     }
 }
 
@@ -75,12 +72,7 @@ impl<T: PartialEq> Recent<T> {
                 s.seen.push(item);
             }
             Some(s) if s.time > time => return Seen::TooOld,
-            _ => {
-                *slot = Some(Slot {
-                    time,
-                    seen: vec![item],
-                })
-            }
+            _ => *slot = Some(Slot { time, seen: vec![item] }),
         }
         Seen::New
     }
@@ -91,12 +83,7 @@ impl Recent<RecentEvent> {
     pub fn to_wire(&self) -> Vec<Option<RecentEvents>> {
         self.slots
             .iter()
-            .map(|slot| {
-                slot.as_ref().map(|s| RecentEvents {
-                    ltime: s.time,
-                    events: Some(s.seen.clone()),
-                })
-            })
+            .map(|slot| slot.as_ref().map(|s| RecentEvents { ltime: s.time, events: Some(s.seen.clone()) }))
             .collect()
     }
 }

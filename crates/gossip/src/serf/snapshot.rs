@@ -133,10 +133,7 @@ pub struct SnapshotFile {
 impl SnapshotFile {
     /// Opens or creates the file and reads it.
     pub fn open(path: &Path, rejoin_after_leave: bool) -> Result<(Self, State), SnapshotError> {
-        let fail = |source| SnapshotError {
-            path: path.to_owned(),
-            source,
-        };
+        let fail = |source| SnapshotError { path: path.to_owned(), source };
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(fail)?;
         }
@@ -146,11 +143,7 @@ impl SnapshotFile {
             Err(e) => return Err(fail(e)),
         };
         let state = State::replay(&content, rejoin_after_leave);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(fail)?;
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
         let mut snapshot = SnapshotFile {
             path: path.to_owned(),
             file: BufWriter::new(file),
@@ -168,10 +161,7 @@ impl SnapshotFile {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         self.size += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| SnapshotError {
-            path: self.path.clone(),
-            source,
-        })
+        self.file.write_all(bytes).map_err(|source| SnapshotError { path: self.path.clone(), source })
     }
 
     /// Takes in a record. It reaches the file with the next [`flush`](Self::flush), a leave at once.
@@ -206,10 +196,7 @@ impl SnapshotFile {
         for record in clocks {
             self.write(format!("{record}\n").as_bytes())?;
         }
-        self.file.flush().map_err(|source| SnapshotError {
-            path: self.path.clone(),
-            source,
-        })?;
+        self.file.flush().map_err(|source| SnapshotError { path: self.path.clone(), source })?;
         let bound = COMPACT_MIN.max(COMPACT_PER_NODE * self.state.alive.len() as u64);
         if self.size > bound && !self.left {
             self.compact()?;
@@ -238,10 +225,7 @@ impl SnapshotFile {
             fs::rename(&temporary, &self.path)?;
             OpenOptions::new().append(true).open(&self.path)
         })();
-        let file = result.map_err(|source| SnapshotError {
-            path: self.path.clone(),
-            source,
-        })?;
+        let file = result.map_err(|source| SnapshotError { path: self.path.clone(), source })?;
         self.file = BufWriter::new(file);
         self.size = text.len() as u64;
         metrics::counter!("serf.snapshot.compact").increment(1);

@@ -58,8 +58,7 @@ impl FireEvent {
 
     /// From the payload of a user event.
     pub fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
-        let (event, _) =
-            msgpack::from_slice_prefix(payload).map_err(|e| PayloadError(e.to_string()))?;
+        let (event, _) = msgpack::from_slice_prefix(payload).map_err(|e| PayloadError(e.to_string()))?;
         Ok(event)
     }
 }

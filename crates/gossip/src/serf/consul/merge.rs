@@ -60,10 +60,7 @@ impl Policy for LanPolicy {
     }
 
     fn remember_for(&self, member: &Member) -> Option<Duration> {
-        member
-            .tag("rc_tm")
-            .and_then(parse_go_duration)
-            .filter(|d| !d.is_zero())
+        member.tag("rc_tm").and_then(parse_go_duration).filter(|d| !d.is_zero())
     }
 }
 
@@ -102,10 +99,7 @@ mod tests {
     use std::sync::Arc;
 
     fn member(name: &str, tags: &[(&str, &str)]) -> Member {
-        let tags: Tags = tags
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let tags: Tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Member {
             name: name.into(),
             addr: IpAddr::from([127, 22, 0, 2]),
@@ -151,14 +145,8 @@ mod tests {
                 vec![good.clone(), client("b", "id-a", "dc1", "")],
                 "Member 'b' has conflicting node ID 'id-a' with member 'a'",
             ),
-            (
-                vec![client("b", "id-b", "dc2", "")],
-                "Member 'b' part of wrong datacenter 'dc2'",
-            ),
-            (
-                vec![client("b", "id-b", "dc1", "x")],
-                "Member 'b' part of wrong segment 'x' (expected '')",
-            ),
+            (vec![client("b", "id-b", "dc2", "")], "Member 'b' part of wrong datacenter 'dc2'"),
+            (vec![client("b", "id-b", "dc1", "x")], "Member 'b' part of wrong segment 'x' (expected '')"),
         ] {
             assert_eq!(lan().admit(&members), Err(text.to_owned()));
         }
@@ -167,10 +155,7 @@ mod tests {
         assert_eq!(lan().admit(&[good.clone(), left]), Ok(()));
         // Without tags a member is taken in; it only never counts.
         assert_eq!(lan().admit(&[member("plain", &[])]), Ok(()));
-        assert_eq!(
-            lan().remember_for(&good),
-            Some(Duration::from_secs(7200))
-        );
+        assert_eq!(lan().remember_for(&good), Some(Duration::from_secs(7200)));
         assert_eq!(lan().remember_for(&member("x", &[("rc_tm", "0")])), None);
     }
 
@@ -178,28 +163,17 @@ mod tests {
     fn wan_refusals() {
         let server = member(
             "s1.dc2",
-            &[
-                ("role", "consul"),
-                ("dc", "dc2"),
-                ("port", "8300"),
-                ("vsn", "2"),
-                ("build", "1.9.8:"),
-            ],
+            &[("role", "consul"), ("dc", "dc2"), ("port", "8300"), ("vsn", "2"), ("build", "1.9.8:")],
         );
         assert_eq!(WanPolicy::default().admit(std::slice::from_ref(&server)), Ok(()));
         assert_eq!(
             WanPolicy::default().admit(&[client("c", "i", "dc1", "")]),
             Err("Member 'c' is not a server".to_owned())
         );
-        let alone = WanPolicy {
-            only_datacenter: Some("dc1".into()),
-        };
+        let alone = WanPolicy { only_datacenter: Some("dc1".into()) };
         assert_eq!(
             alone.admit(&[server]),
-            Err(
-                "Member 's1.dc2' part of wrong datacenter 'dc2'; WAN federation is disabled"
-                    .to_owned()
-            )
+            Err("Member 's1.dc2' part of wrong datacenter 'dc2'; WAN federation is disabled".to_owned())
         );
     }
 }

@@ -185,10 +185,7 @@ impl MemberParts {
     pub fn place(&self) -> Option<(&str, &str)> {
         match self {
             MemberParts::Server(s) => Some((&s.datacenter, &s.segment)),
-            MemberParts::Client {
-                datacenter,
-                segment,
-            } => Some((datacenter, segment)),
+            MemberParts::Client { datacenter, segment } => Some((datacenter, segment)),
             MemberParts::Other => None,
         }
     }
@@ -204,9 +201,7 @@ pub fn build_version(build: &str) -> Option<(u64, u64, u64)> {
             continue;
         }
         let rest = &build[at..];
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let mut numbers = rest[..end].split('.');
         if let (Some(a), Some(b), Some(c)) = (numbers.next(), numbers.next(), numbers.next())
             && let (Ok(a), Ok(b), Ok(c)) = (a.parse(), b.parse(), c.parse())
@@ -344,14 +339,10 @@ pub fn parse_go_duration(text: &str) -> Option<Duration> {
     }
     let mut nanos = 0.0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..end])?;
         nanos += number * factor;
         rest = &rest[end..];
@@ -411,10 +402,7 @@ mod tests {
         assert!(!server().wan().contains_key("wan_join_port"));
         let mut client = server();
         client.server = None;
-        assert_eq!(
-            MemberParts::from_member(&member(client.lan())).place(),
-            Some(("dc1", ""))
-        );
+        assert_eq!(MemberParts::from_member(&member(client.lan())).place(), Some(("dc1", "")));
     }
 
     #[test]
