@@ -2,3 +2,4 @@
 //! into the catalog.
 
 pub mod config;
+pub mod data_dir;
