@@ -268,10 +268,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
         if let Poll::Ready(error) = self.poll_read(cx) {
             if matches!(error, SessionError::Protocol(_)) {
-                // The peer may still learn why; whether it does is its affair.
                 self.shared.with(|core| core.go_away(Reason::Protocol));
-                let _ = self.poll_write(cx);
             }
+            // The peer may still learn what was to be said; whether it does is its affair.
+            let _ = self.poll_write(cx);
             return Poll::Ready(error);
         }
         match self.poll_write(cx) {
