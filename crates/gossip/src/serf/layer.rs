@@ -1,6 +1,7 @@
 //! The state of this layer and its face towards the layer below.
 
 use super::clock::{LamportClock, LamportTime};
+use super::coalesce::Coalescer;
 use super::config::SerfConfig;
 use super::keys::KeyOp;
 use super::member::{Member, MemberStatus};
@@ -89,6 +90,7 @@ pub(super) struct Layer {
     pub ignore_old: HashSet<ExchangeId>,
     pub coordinates: Option<coordinate::Client>,
     pub cached: HashMap<Arc<str>, Coordinate>,
+    pub coalescer: Option<Coalescer>,
     pub effects: Vec<Effect>,
     pub out: VecDeque<Output>,
     /// Counts changes of the members.
@@ -97,7 +99,20 @@ pub(super) struct Layer {
 
 impl Layer {
     pub fn emit(&mut self, event: Event) {
-        self.out.push_back(Output::Event(event));
+        let now = self.now;
+        let event = match &mut self.coalescer {
+            Some(coalescer) => coalescer.hold(event, now),
+            None => Some(event),
+        };
+        self.out.extend(event.map(Output::Event));
+    }
+
+    /// Tells what was held back, when it is time.
+    pub fn coalesced_due(&mut self) {
+        let now = self.now;
+        if let Some(coalescer) = &mut self.coalescer {
+            self.out.extend(coalescer.release(now).into_iter().map(Output::Event));
+        }
     }
 
     pub fn emit_member(&mut self, kind: MemberEventKind, member: Arc<Member>) {

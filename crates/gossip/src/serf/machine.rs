@@ -1,6 +1,7 @@
 //! The state machine of a pool: this layer around the one below.
 
 use super::clock::LamportClock;
+use super::coalesce::Coalescer;
 use super::config::SerfConfig;
 use super::events::EventError;
 use super::keys::{KeyOp, KeyReport};
@@ -97,6 +98,7 @@ impl Serf {
         let local =
             LocalNode { name: name.to_owned(), addr: addr.ip(), port: addr.port(), meta, vsn: VSN_CONSUL };
         let coordinates = cfg.coordinates.then(coordinate::Client::new);
+        let coalescer = cfg.coalesce.map(Coalescer::new);
         let swim_seed = rng.random();
         let mut layer = Layer {
             cfg,
@@ -122,6 +124,7 @@ impl Serf {
             ignore_old: HashSet::new(),
             coordinates,
             cached: HashMap::new(),
+            coalescer,
             effects: Vec::new(),
             out: VecDeque::new(),
             version: 0,
@@ -175,6 +178,7 @@ impl Serf {
             self.reconnect_at,
             self.layer.next_query_end(),
             self.layer.next_prune(),
+            self.layer.coalescer.as_ref().and_then(Coalescer::due),
         ]
         .into_iter()
         .flatten()
@@ -205,6 +209,7 @@ impl Serf {
         }
         self.layer.queries_due();
         self.layer.prune_due();
+        self.layer.coalesced_due();
     }
 
     /// Does what was noted while the layer below was at work, and fetches its outputs.

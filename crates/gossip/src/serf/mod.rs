@@ -6,6 +6,7 @@
 //! its user events.
 
 pub mod clock;
+mod coalesce;
 mod config;
 pub mod consul;
 mod events;
