@@ -25,8 +25,11 @@ pub struct SwimConfig {
     /// Longest suspicion is this many times the shortest.
     pub suspicion_max_mult: u32,
     /// A member whose host refuses connections is suspected for this many probe intervals only, if
-    /// that is shorter (see [`StreamFailure::refused`](super::StreamFailure)). 0 turns this off. Default 1.5.
+    /// that is shorter (see [`StreamFailure::refused`](super::StreamFailure)). 0 turns this off. Default 1.
     pub refused_suspicion: f64,
+    /// How many members, on average over the whole pool, probe a new suspect out of turn, so that
+    /// the suspicion is soon confirmed or refuted. 0 turns this off, as in the reference. Default 6.
+    pub urgent_probers: u32,
     /// Time between full exchanges in a pool of up to 32.
     pub push_pull_interval: Duration,
     /// Time between probes.
@@ -37,6 +40,9 @@ pub struct SwimConfig {
     pub gossip_interval: Duration,
     /// Members told per gossip round.
     pub gossip_nodes: usize,
+    /// Most packets to one member per gossip round, when there is more news than fits into one.
+    /// The reference sends one. Default 8.
+    pub gossip_burst: usize,
     /// How long the dead are still told things, and remembered.
     pub gossip_to_the_dead: Duration,
     /// Local health score stays below this (Lifeguard's S + 1).
@@ -75,12 +81,14 @@ impl SwimConfig {
             thorough_spread: true,
             suspicion_mult: 4,
             suspicion_max_mult: 6,
-            refused_suspicion: 1.5,
+            refused_suspicion: 1.0,
+            urgent_probers: 6,
             push_pull_interval: Duration::from_secs(30),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(500),
             gossip_interval: Duration::from_millis(200),
             gossip_nodes: 3,
+            gossip_burst: 8,
             gossip_to_the_dead: Duration::from_secs(30),
             awareness_max: 8,
             dead_node_reclaim: Duration::from_secs(30),
@@ -94,6 +102,17 @@ impl SwimConfig {
             allowed_cidrs: None,
             leave_timeout: Duration::from_secs(5),
             interner: None,
+        }
+    }
+
+    /// This profile without what we do beyond the reference, for comparison.
+    pub fn like_reference(self) -> Self {
+        SwimConfig {
+            thorough_spread: false,
+            refused_suspicion: 0.0,
+            urgent_probers: 0,
+            gossip_burst: 1,
+            ..self
         }
     }
 

@@ -36,7 +36,8 @@ impl Swim {
         for slot in targets {
             let Some(node) = self.table.get(slot) else { continue };
             let (to, crc) = (node.addr(), node.protocol_max() >= CRC_PROTOCOL);
-            let messages = self.riders(Some(slot), room, MAX_PARTS, delegate);
+            let burst = self.cfg.gossip_burst.max(1);
+            let messages = self.riders(Some(slot), room * burst, delegate);
             if messages.is_empty() {
                 // For others there may be something: in small pools not everyone lacks the same.
                 if self.table.len() > TELL_EVERYONE {
@@ -44,7 +45,14 @@ impl Swim {
                 }
                 continue;
             }
-            self.send_packet(to, &messages, crc);
+            // What does not fit into one packet follows in the next: many joins at once are many
+            // news, and at one packet per round they would take their time.
+            let mut rest = messages.as_slice();
+            while !rest.is_empty() {
+                let (packet, next) = rest.split_at(fitting(rest, room));
+                self.send_packet(to, packet, crc);
+                rest = next;
+            }
         }
     }
 
@@ -59,18 +67,14 @@ impl Swim {
         let taken = message.len() + COMPOUND_HEADER + PART_OVERHEAD + self.codec.packet_overhead();
         let room = self.cfg.packet_bound.saturating_sub(taken);
         let mut messages = vec![message];
-        messages.extend(self.riders(target, room, MAX_PARTS - 1, delegate));
+        messages.extend(self.riders(target, room, delegate));
+        // A message has 10 bytes at least, so only a raised bound lets in more than this.
+        messages.truncate(MAX_PARTS);
         self.send_packet(to, &messages, false);
     }
 
     /// Broadcasts for a packet to `target`, ours before those of the layer above.
-    fn riders(
-        &mut self,
-        target: Option<Slot>,
-        room: usize,
-        most: usize,
-        delegate: &mut dyn Delegate,
-    ) -> Vec<Bytes> {
+    fn riders(&mut self, target: Option<Slot>, room: usize, delegate: &mut dyn Delegate) -> Vec<Bytes> {
         let everyone = self.table.running() & !bit_of(self.me).unwrap_or(0);
         let spread = Spread::new(
             self.cfg.retransmit_mult,
@@ -84,9 +88,16 @@ impl Swim {
         // The layer above's messages get a type byte in front.
         let theirs = delegate.broadcasts(&spread, PART_OVERHEAD + 1, room - used);
         messages.extend(theirs.iter().map(|m| crate::wire::user_message(m)));
-        // The shortest message has 10 bytes, so that the bound on the size keeps the number down
-        // as well; a raised bound does not.
-        messages.truncate(most);
         messages
     }
+}
+
+/// How many of the messages go into one packet; at least one.
+fn fitting(messages: &[Bytes], room: usize) -> usize {
+    let mut used = 0;
+    let fits = |m: &&Bytes| {
+        used += m.len() + PART_OVERHEAD;
+        used <= room
+    };
+    messages.iter().take(MAX_PARTS).take_while(fits).count().max(1)
 }

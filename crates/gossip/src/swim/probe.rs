@@ -19,8 +19,6 @@ const NACK_PROTOCOL: u8 = 4;
 const CRC_PROTOCOL: u8 = 5;
 /// Most probes that are relayed for others at a time.
 const MAX_RELAYS: usize = 4096;
-/// Members that look at a new suspect themselves, out of turn, on average in the whole pool.
-const URGENT_PROBERS: f64 = 6.0;
 /// Most members waiting to be probed out of turn.
 const MAX_URGENT: usize = 8;
 
@@ -195,7 +193,12 @@ impl Swim {
             Ok(()) => probe.stream_ok = true,
             Err(failure) => {
                 tracing::debug!("memberlist: Failed fallback ping: {}", failure.text);
-                probe.refused = failure.refused;
+                if failure.refused && self.cfg.refused_suspicion > 0.0 {
+                    // Only the others' answers can tell otherwise now, and they are quick if any.
+                    probe.refused = true;
+                    let seq = probe.seq;
+                    self.after(self.cfg.probe_timeout / 2, Timer::ProbeEnd(seq));
+                }
             }
         }
     }
@@ -211,7 +214,9 @@ impl Swim {
             self.adjust_health(-1);
         } else {
             self.counters.probes_failed += 1;
-            let delta = if probe.expected_nacks > 0 {
+            let delta = if probe.refused {
+                0 // it is certainly not us
+            } else if probe.expected_nacks > 0 {
                 i64::from(probe.expected_nacks.saturating_sub(probe.nacks))
             } else {
                 1
@@ -223,6 +228,11 @@ impl Swim {
                 Accusation { incarnation: probe.node.incarnation, node: probe.node.name(), from: &me };
             self.suspect(&suspect, 0);
             if probe.refused {
+                // Should it run again already, it can refute at once.
+                if let Ok(suspect) = wire::encode(MessageType::Suspect, &suspect) {
+                    let crc = probe.node.protocol_max() >= CRC_PROTOCOL;
+                    self.send_packet(probe.node.addr(), &[suspect.into()], crc);
+                }
                 self.hard_evidence(probe.slot, probe.node.incarnation);
             }
         }
@@ -231,9 +241,6 @@ impl Swim {
 
     /// The member's host says that nobody listens there: wait only long enough for a refutation.
     fn hard_evidence(&mut self, slot: Slot, incarnation: u32) {
-        if !(self.cfg.refused_suspicion > 0.0 && self.cfg.refused_suspicion.is_finite()) {
-            return;
-        }
         let deadline = self.now + self.cfg.probe_interval.mul_f64(self.cfg.refused_suspicion.min(1000.0));
         if let Some(suspicion) = self.suspicions.get_mut(&slot)
             && suspicion.incarnation == incarnation
@@ -254,7 +261,7 @@ impl Swim {
     /// is soon confirmed or refuted. Only a few in the whole pool do, whatever its size.
     pub(super) fn consider_urgent(&mut self, slot: Slot) {
         use rand::Rng;
-        let chance = (URGENT_PROBERS / self.table.num_alive().max(1) as f64).min(1.0);
+        let chance = (f64::from(self.cfg.urgent_probers) / self.table.num_alive().max(1) as f64).min(1.0);
         if self.urgent.len() < MAX_URGENT && !self.urgent.contains(&slot) && self.rng.random_bool(chance) {
             self.urgent.push_back(slot);
         }
