@@ -1,0 +1,24 @@
+//! `leave`: lets the agent go in good order.
+
+use crate::api::{Api, CLIENT_FLAGS, SERVER_FLAGS};
+use crate::command::{Command, OrFail, Outcome};
+use crate::flags::Parsed;
+use crate::ui;
+
+/// `leave`.
+pub const COMMAND: Command = Command {
+    name: "leave",
+    synopsis: "Makes the agent leave and stop",
+    usage: "[options]",
+    about: "Makes the agent tell the others that it leaves, and stop.",
+    flags: &[CLIENT_FLAGS, SERVER_FLAGS],
+    wraps: false,
+    run: Some(|parsed| Box::pin(run(parsed))),
+};
+
+async fn run(parsed: Parsed) -> Outcome {
+    let api = Api::from_flags(&parsed)?;
+    api.put("/v1/agent/leave").ok().await.or_fail("Error leaving")?;
+    ui::line("Graceful leave complete");
+    Ok(0)
+}

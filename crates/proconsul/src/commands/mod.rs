@@ -1,0 +1,68 @@
+//! The commands, and the table that makes them known.
+
+mod catalog;
+mod completion;
+mod debug;
+mod event;
+mod exec;
+mod force_leave;
+mod info;
+mod join;
+mod keygen;
+mod keyring;
+mod kv;
+mod leave;
+mod lock;
+mod maint;
+mod members;
+mod monitor;
+mod operator;
+mod reload;
+mod rtt;
+mod services;
+mod snapshot;
+pub mod version;
+mod watch;
+
+use crate::command::{Command, Failure};
+
+/// Every command.
+pub fn all() -> Vec<Command> {
+    let mut all = Vec::new();
+    all.extend(catalog::COMMANDS);
+    all.extend([completion::COMMAND, debug::COMMAND, event::COMMAND, exec::COMMAND]);
+    all.extend([force_leave::COMMAND, info::COMMAND, join::COMMAND, keygen::COMMAND, keyring::COMMAND]);
+    all.extend(kv::COMMANDS);
+    all.extend([leave::COMMAND, lock::COMMAND, maint::COMMAND, members::COMMAND, monitor::COMMAND]);
+    all.extend(operator::COMMANDS);
+    all.extend([reload::COMMAND, rtt::COMMAND]);
+    all.extend(services::COMMANDS);
+    all.extend(snapshot::COMMANDS);
+    all.extend([version::COMMAND, watch::COMMAND]);
+    all
+}
+
+/// The complaint about the number of arguments.
+fn too_many(expected: usize, actual: usize) -> Failure {
+    Failure::new(format!("Too many arguments (expected {expected}, got {actual})"))
+}
+
+/// The only argument of a command that works on one file.
+fn file_argument(args: &[String]) -> Result<&str, Failure> {
+    match args {
+        [] => Err(Failure::new("Missing FILE argument")),
+        [file] => Ok(file),
+        more => Err(too_many(1, more.len())),
+    }
+}
+
+/// `key=value` pairs from repeated flags.
+fn pairs(values: &[String]) -> Vec<(String, String)> {
+    values
+        .iter()
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key.to_owned(), value.to_owned())
+        })
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! The `proconsul` executable: one file per command under `commands`.
+
+mod api;
+mod columns;
+mod command;
+mod commands;
+mod flags;
+mod regexp;
+mod ui;
+
+use std::process::ExitCode;
+
+use command::{Command, Failure};
+use flags::FlagError;
+
+/// Exit code of an unknown command, as shells use it.
+const UNKNOWN_COMMAND: u8 = 127;
+
+fn main() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    ExitCode::from(dispatch(&commands::all(), &args))
+}
+
+fn dispatch(all: &[Command], args: &[String]) -> u8 {
+    let Some((command, words)) = command::find(all, args) else {
+        return no_command(all, args);
+    };
+    let rest = &args[words..];
+    let Some(run) = command.run else {
+        let help = command::help(command, all);
+        if rest.first().is_some_and(|arg| is_help(arg)) {
+            ui::line(help);
+            return 0;
+        }
+        ui::error(help);
+        return 1;
+    };
+    if !command.wraps && rest.iter().take_while(|arg| *arg != "--").any(|arg| is_help(arg)) {
+        ui::line(command::help(command, all));
+        return 0;
+    }
+    let parsed = match flags::parse(command.flags, rest) {
+        Ok(parsed) => parsed,
+        Err(FlagError::Help) => {
+            ui::line(command::help(command, all));
+            return 0;
+        }
+        Err(error) => {
+            ui::error(error);
+            ui::error(command::help(command, all));
+            return 1;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui::error(format_args!("Error starting: {error}"));
+            return 1;
+        }
+    };
+    let outcome = runtime.block_on(run(parsed));
+    // A blocked read of standard input must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(Failure::Message(message)) => {
+            ui::error(message);
+            1
+        }
+        Err(Failure::Usage(message)) => {
+            if let Some(message) = message {
+                ui::error(message);
+                ui::error("");
+            }
+            ui::error(command::help(command, all));
+            1
+        }
+    }
+}
+
+fn no_command(all: &[Command], args: &[String]) -> u8 {
+    match args.first().map(String::as_str) {
+        Some("-h" | "-help" | "--help") => {
+            ui::line(command::overview(all));
+            0
+        }
+        Some("-v" | "-version" | "--version") => {
+            ui::line(commands::version::text());
+            0
+        }
+        _ => {
+            ui::error(command::overview(all));
+            UNKNOWN_COMMAND
+        }
+    }
+}
+
+fn is_help(arg: &str) -> bool {
+    matches!(arg, "-h" | "-help" | "--help")
+}
