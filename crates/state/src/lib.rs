@@ -22,7 +22,8 @@
 //! view.coordinates(ws)             view.node_coordinates(ws, node)
 //! view.query(ws, id)               view.queries(ws)              view.query_resolve(ws, id_or_name)
 //! view.autopilot(ws)               view.metadata(ws, key)        view.txn_ro(&ops)
-//! view.max_index(&[Table])         view.counts()                 view.newest_tombstone()
+//! view.index()                     view.max_index(&[Table])      view.counts()
+//! view.newest_tombstone()
 //! ```
 //!
 //! Every read returns `(index, result)`. An index of 0 means that nothing of the kind was ever

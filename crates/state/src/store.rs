@@ -20,6 +20,8 @@ pub(crate) struct Root {
     pub(crate) tables: Tables,
     /// Grows with every publication, whatever the Raft index does.
     pub(crate) version: u64,
+    /// Raft index of the last command, or of the snapshot that was restored.
+    pub(crate) index: u64,
     pub(crate) hub: Arc<Hub>,
 }
 
@@ -41,7 +43,7 @@ impl Store {
     /// An empty one.
     pub fn new() -> Self {
         let hub = Arc::new(Hub::new());
-        let root = Root { tables: Tables::default(), version: 1, hub: Arc::clone(&hub) };
+        let root = Root { tables: Tables::default(), version: 1, index: 0, hub: Arc::clone(&hub) };
         Self { root: ArcSwap::from_pointee(root), hub, writing: Mutex::new(()) }
     }
 
@@ -59,7 +61,7 @@ impl Store {
             tables: root.tables.clone(),
             touched: Touched::new(&self.hub),
             effects: Vec::new(),
-            index: 0,
+            index: root.index,
         };
         let answers = commands
             .iter()
@@ -75,7 +77,8 @@ impl Store {
 
     fn publish(&self, version: u64, writer: Writer) {
         let touched = writer.touched.into_hashes();
-        self.root.store(Arc::new(Root { tables: writer.tables, version, hub: Arc::clone(&self.hub) }));
+        let hub = Arc::clone(&self.hub);
+        self.root.store(Arc::new(Root { tables: writer.tables, version, index: writer.index, hub }));
         self.hub.tell(version, &touched);
     }
 
@@ -83,12 +86,12 @@ impl Store {
     /// index it is current as of. After an error the state is what it was.
     pub fn restore(&self, from: &mut dyn io::Read) -> Result<u64, RestoreError> {
         // Reading may take long and needs no lock: the outcome does not depend on the present state.
-        let (last_index, tables) = snapshot::read(from, &self.hub)?;
+        let (index, tables) = snapshot::read(from, &self.hub)?;
         let _one = self.writing.lock();
         let version = self.root.load().version + 1;
-        self.root.store(Arc::new(Root { tables, version, hub: Arc::clone(&self.hub) }));
+        self.root.store(Arc::new(Root { tables, version, index, hub: Arc::clone(&self.hub) }));
         self.hub.tell_all(version);
-        Ok(last_index)
+        Ok(index)
     }
 
     /// Waiters present, a gauge.

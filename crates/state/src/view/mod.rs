@@ -57,6 +57,12 @@ impl View {
         ws.add(&self.root.hub, self.root.version, thing);
     }
 
+    /// The Raft index that the state is current as of: of the last command, or of the snapshot
+    /// that was restored since.
+    pub fn index(&self) -> u64 {
+        self.root.index
+    }
+
     /// The highest index of some tables, 0 when none was written yet.
     pub fn max_index(&self, tables: &[Table]) -> u64 {
         self.tables().indexes.max(tables)
