@@ -6,7 +6,7 @@ use super::handle::{Command, PoolError, PoolEvent, Question, Shared};
 use super::streams::{Dial, StreamEvent, Streams};
 use crate::serf::snapshot::SnapshotFile;
 use crate::serf::{Event, KeyReport, Output, QueryError, QueryId, QueryUpdate, Serf};
-use crate::swim::{self, ConnId, ExchangeId, Input, Tick};
+use crate::swim::{self, ConnId, Counters, ExchangeId, Input, Tick};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rand::seq::SliceRandom;
@@ -45,6 +45,7 @@ struct Task {
     keys: HashMap<QueryId, oneshot::Sender<Result<KeyReport, QueryError>>>,
     shared: Arc<Shared>,
     version: Option<u64>,
+    counted: Counters,
     /// Outputs that need the members to be published first.
     events: Vec<PoolEvent>,
 }
@@ -111,6 +112,7 @@ pub(super) async fn start(config: PoolConfig) -> Result<(Arc<Shared>, Vec<(Strin
         keys: HashMap::new(),
         shared: shared.clone(),
         version: None,
+        counted: Counters::default(),
         events: Vec::new(),
     };
     task.settle().await;
@@ -298,6 +300,7 @@ impl Task {
                 Output::ConflictLost => self.events.push(PoolEvent::ConflictLost),
             }
         }
+        self.count();
         let version = self.serf.members_version();
         if self.version != Some(version) {
             self.version = Some(version);
@@ -309,6 +312,29 @@ impl Task {
             // Nobody may be listening.
             let _ = self.shared.events.send(event);
         }
+    }
+
+    /// Passes on what the layer below counted since the last time.
+    fn count(&mut self) {
+        let counters = self.serf.swim_counters();
+        if *counters == self.counted {
+            return;
+        }
+        let (new, old) = (counters.clone(), std::mem::replace(&mut self.counted, counters.clone()));
+        for (name, new, old) in [
+            ("memberlist.msg.alive", new.alive, old.alive),
+            ("memberlist.msg.suspect", new.suspect, old.suspect),
+            ("memberlist.msg.dead", new.dead, old.dead),
+            ("memberlist.probes", new.probes, old.probes),
+            ("memberlist.degraded.probe", new.probes_failed, old.probes_failed),
+            ("memberlist.refuted", new.refuted, old.refuted),
+            ("memberlist.dropped", new.dropped, old.dropped),
+        ] {
+            if new > old {
+                metrics::counter!(name).increment(new - old);
+            }
+        }
+        metrics::gauge!("memberlist.health.score").set(f64::from(self.serf.health_score()));
     }
 
     async fn io(&mut self, output: swim::Output) {

@@ -27,6 +27,7 @@ impl Layer {
         let keep = self.queue_depth();
         self.event_queue.push(bytes, None, None);
         self.event_queue.prune(keep);
+        metrics::histogram!("serf.queue.Event").record(self.event_queue.len() as f64);
     }
 
     /// Sends a user event to the pool, ourselves included.

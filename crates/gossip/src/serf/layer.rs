@@ -133,6 +133,7 @@ impl Layer {
         let keep = self.queue_depth();
         self.intent_queue.push(bytes.into(), None, token);
         self.intent_queue.prune(keep);
+        metrics::histogram!("serf.queue.Intent").record(self.intent_queue.len() as f64);
     }
 
     pub fn count_alive(&self) -> usize {
@@ -214,10 +215,14 @@ impl Delegate for Layer {
             room = room.saturating_sub(used);
             taken.extend(some);
         }
+        for message in &taken {
+            metrics::histogram!("serf.msgs.sent").record(message.len() as f64);
+        }
         taken
     }
 
     fn user_message(&mut self, bytes: &[u8]) {
+        metrics::histogram!("serf.msgs.received").record(bytes.len() as f64);
         if let Err(error) = self.dispatch(bytes) {
             tracing::error!(%error, "serf: Failed to handle a message");
         }

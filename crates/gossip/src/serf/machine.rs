@@ -15,7 +15,9 @@ use super::snapshot::{Record, State};
 use super::tags::{self, Tags, TagsError};
 use crate::coordinate::{self, Coordinate};
 use crate::swim::queue::TransmitQueue;
-use crate::swim::{self, ExchangeId, Input, LocalNode, Swim, SwimConfig, SwimError, Tick, VSN_CONSUL};
+use crate::swim::{
+    self, Counters, ExchangeId, Input, LocalNode, Swim, SwimConfig, SwimError, Tick, VSN_CONSUL,
+};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -75,6 +77,8 @@ pub struct Serf {
     /// Reaping is looked at then; `None` while there is nothing to reap.
     reap_at: Option<Tick>,
     reconnect_at: Option<Tick>,
+    /// Version of the members for which both are right.
+    looked_at: Option<u64>,
     reconnects: HashSet<ExchangeId>,
     written: [u64; 3],
 }
@@ -144,6 +148,7 @@ impl Serf {
             leave: LeaveStep::No,
             reap_at: None,
             reconnect_at: None,
+            looked_at: None,
             reconnects: HashSet::new(),
             written: [0; 3],
         };
@@ -201,10 +206,12 @@ impl Serf {
         }
         if self.reap_at.is_some_and(|at| at <= now) {
             self.reap_at = None;
+            self.looked_at = None;
             self.layer.reap();
         }
         if self.reconnect_at.is_some_and(|at| at <= now) {
             self.reconnect_at = None;
+            self.looked_at = None;
             self.reconnect(now);
         }
         self.layer.queries_due();
@@ -233,11 +240,18 @@ impl Serf {
             }
         }
         self.note_clocks();
-        if self.reap_at.is_none() && self.layer.has_reapable() {
-            self.reap_at = Some(now + self.layer.cfg.reap_interval);
+        // Looking through all members is too much for every packet.
+        if self.looked_at != Some(self.layer.version) {
+            self.looked_at = Some(self.layer.version);
+            if self.reap_at.is_none() && self.layer.has_gone() {
+                self.reap_at = Some(now + self.layer.cfg.reap_interval);
+            }
+            if self.reconnect_at.is_none() && self.has_failed() {
+                self.reconnect_at = Some(now + self.layer.cfg.reconnect_interval);
+            }
         }
-        if self.reconnect_at.is_none() && self.has_failed() {
-            self.reconnect_at = Some(now + self.layer.cfg.reconnect_interval);
+        if self.reap_at.is_none() && !self.layer.intents.is_empty() {
+            self.reap_at = Some(now + self.layer.cfg.reap_interval);
         }
     }
 
@@ -545,6 +559,16 @@ impl Serf {
             return self.coordinate();
         }
         self.layer.cached.get(name)
+    }
+
+    /// What the layer below counted.
+    pub fn swim_counters(&self) -> &Counters {
+        self.swim.counters()
+    }
+
+    /// Local health: 0 is well.
+    pub fn health_score(&self) -> u32 {
+        self.swim.health_score()
     }
 
     /// Counters shown to operators.

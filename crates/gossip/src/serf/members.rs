@@ -236,12 +236,8 @@ impl Layer {
         self.prune_at.iter().map(|(at, _)| *at).min()
     }
 
-    /// Whether anything waits to be forgotten.
-    pub fn has_reapable(&self) -> bool {
-        !self.intents.is_empty()
-            || self
-                .members
-                .values()
-                .any(|e| matches!(e.member.status, MemberStatus::Failed | MemberStatus::Left))
+    /// Whether any member is gone.
+    pub fn has_gone(&self) -> bool {
+        self.members.values().any(|e| matches!(e.member.status, MemberStatus::Failed | MemberStatus::Left))
     }
 }

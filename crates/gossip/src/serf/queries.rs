@@ -143,6 +143,7 @@ impl Layer {
         let keep = self.queue_depth();
         self.query_queue.push(bytes, None, None);
         self.query_queue.prune(keep);
+        metrics::histogram!("serf.queue.Query").record(self.query_queue.len() as f64);
     }
 
     /// How long answers are accepted unless told otherwise.
