@@ -2,8 +2,8 @@
 
 use crate::catalog::{
     DatacentersRequest, DeregisterRequest, IndexedNodeDump, IndexedNodeServiceList, IndexedNodeServices,
-    IndexedNodes, IndexedNodesWithGateways, IndexedServiceList, IndexedServiceNodes, IndexedServices, Node,
-    NodeInfo, NodeServiceList, NodeServices, RegisterRequest, ServiceDumpRequest,
+    IndexedNodes, IndexedNodesWithGateways, IndexedServiceList, IndexedServiceNodes, IndexedServices,
+    RegisterRequest, ServiceDumpRequest,
 };
 use crate::coordinate::{CoordinateUpdateRequest, DatacenterMap, IndexedCoordinates};
 use crate::health::{ChecksInStateRequest, IndexedCheckServiceNodes, IndexedHealthChecks};

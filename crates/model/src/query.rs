@@ -137,7 +137,8 @@ pub struct QueryTemplateOptions {
 pub struct ServiceQuery {
     pub connect: bool,
     pub failover: QueryDatacenterOptions,
-    pub ignore_check_i_ds: Vec<String>,
+    #[serde(rename = "IgnoreCheckIDs")]
+    pub ignore_check_ids: Vec<String>,
     pub near: String,
     pub node_meta: BTreeMap<String, String>,
     pub only_passing: bool,

@@ -1,0 +1,220 @@
+//! `Catalog`: nodes and services.
+
+use std::sync::Arc;
+
+use filter::{Filter, Filterable};
+use model::catalog::{
+    DatacentersRequest, DeregisterRequest, IndexedNodeServiceList, IndexedNodeServices, IndexedNodes,
+    IndexedServiceList, IndexedServiceNodes, IndexedServices, NodeService, RegisterRequest, Weights,
+};
+use model::error::{ErrorKind, RpcError};
+use model::methods::{
+    CatalogDeregister, CatalogListDatacenters, CatalogListNodes, CatalogListServices, CatalogNodeServiceList,
+    CatalogNodeServices, CatalogRegister, CatalogServiceList, CatalogServiceNodes,
+};
+use model::options::{DcSpecificRequest, NodeSpecificRequest, QueryMeta, ServiceSpecificRequest};
+use model::scalar::Empty;
+use state::{Select, WatchSet};
+use uuid::Uuid;
+
+use super::{refuse, sort};
+use crate::core::{CommandType, Core};
+use crate::read::ReadContext;
+use crate::registry::Registry;
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.call::<CatalogRegister, _, _>(apply_register);
+    registry.call::<CatalogDeregister, _, _>(apply_deregister);
+    registry.call::<CatalogListDatacenters, _, _>(datacenters);
+    registry.read::<CatalogListNodes>(nodes);
+    registry.read::<CatalogListServices>(services);
+    registry.read::<CatalogServiceList>(service_list);
+    registry.read::<CatalogServiceNodes>(service_nodes);
+    registry.read::<CatalogNodeServices>(node_services);
+    registry.read::<CatalogNodeServiceList>(node_service_list);
+}
+
+async fn apply_register(core: Arc<Core>, mut args: RegisterRequest) -> Result<Empty, RpcError> {
+    complete(&mut args)?;
+    core.propose(CommandType::Register, &args).await?;
+    Ok(Empty {})
+}
+
+/// Checks a registration and fills in what it may leave out.
+fn complete(args: &mut RegisterRequest) -> Result<(), RpcError> {
+    if args.node.is_empty() {
+        return refuse("Must provide node");
+    }
+    if args.address.is_empty() && !args.skip_node_update {
+        return refuse("Must provide address if SkipNodeUpdate is not set");
+    }
+    if !args.id.is_empty() && Uuid::parse_str(&args.id).is_err() {
+        return refuse(format!("Bad node ID: {:?} is not a UUID", args.id));
+    }
+    if let Some(service) = &mut args.service {
+        complete_service(service)?;
+    }
+    // The older field for a single check goes the way of the list.
+    args.checks.extend(args.check.take().map(Arc::new));
+    for check in &mut args.checks {
+        let check = Arc::make_mut(check);
+        if check.node.is_empty() {
+            check.node.clone_from(&args.node);
+        }
+        if check.check_id.is_empty() {
+            check.check_id.clone_from(&check.name);
+        }
+        if check.node != args.node {
+            return refuse(format!("check node {:?} does not match node {:?}", check.node, args.node));
+        }
+        if check.status.is_empty() {
+            "critical".clone_into(&mut check.status);
+        }
+    }
+    Ok(())
+}
+
+/// The same for a service, wherever it is written from.
+pub(super) fn complete_service(service: &mut NodeService) -> Result<(), RpcError> {
+    if service.id.is_empty() {
+        service.id.clone_from(&service.service);
+    }
+    if !service.id.is_empty() && service.service.is_empty() {
+        return refuse("Must provide service name with ID");
+    }
+    let weights = service.weights.get_or_insert(Weights { passing: 1, warning: 1 });
+    if weights.passing == 0 {
+        weights.passing = 1;
+    }
+    if service.kind == "connect-proxy" {
+        if service.proxy.destination_service_name.is_empty() {
+            return refuse(
+                "1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
+            );
+        }
+        if service.port == 0 {
+            return refuse(
+                "1 error occurred:\n\t* Port or SocketPath must be set for a Connect proxy service\n\n",
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn apply_deregister(core: Arc<Core>, args: DeregisterRequest) -> Result<Empty, RpcError> {
+    if args.node.is_empty() {
+        return refuse("Must provide node");
+    }
+    core.propose(CommandType::Deregister, &args).await?;
+    Ok(Empty {})
+}
+
+/// All datacenters, the nearest first.
+async fn datacenters(core: Arc<Core>, _: DatacentersRequest) -> Result<Vec<String>, RpcError> {
+    Ok(core.datacenters_by_distance().await)
+}
+
+fn nodes(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &DcSpecificRequest,
+) -> Result<IndexedNodes, RpcError> {
+    let (index, mut nodes) = cx.view.nodes(watched, &args.node_meta_filters);
+    filtered(&args.options.filter, &mut nodes)?;
+    sort::by_distance(cx, &args.source, &mut nodes, |node| &node.node);
+    Ok(IndexedNodes { nodes, meta: meta(index) })
+}
+
+fn services(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &DcSpecificRequest,
+) -> Result<IndexedServices, RpcError> {
+    let (index, services) = cx.view.services(watched, &args.node_meta_filters);
+    Ok(IndexedServices { services, meta: meta(index) })
+}
+
+fn service_list(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    _: &DcSpecificRequest,
+) -> Result<IndexedServiceList, RpcError> {
+    let (index, services) = cx.view.service_names(watched);
+    Ok(IndexedServiceList { services, meta: meta(index) })
+}
+
+fn service_nodes(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &ServiceSpecificRequest,
+) -> Result<IndexedServiceNodes, RpcError> {
+    if args.service_name.is_empty() && args.service_address.is_empty() {
+        return refuse("Must provide service name");
+    }
+    let (index, mut service_nodes) = cx.view.service_nodes(watched, &Select::from(args));
+    filtered(&args.options.filter, &mut service_nodes)?;
+    sort::by_distance(cx, &args.source, &mut service_nodes, |instance| &instance.node);
+    Ok(IndexedServiceNodes { service_nodes, meta: meta(index) })
+}
+
+fn node_services(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &NodeSpecificRequest,
+) -> Result<IndexedNodeServices, RpcError> {
+    if args.node.is_empty() {
+        return refuse("Must provide node");
+    }
+    let (index, mut node_services) = cx.view.node_services(watched, &args.node);
+    if let Some(found) = &mut node_services {
+        let mut services: Vec<_> = std::mem::take(&mut found.services).into_iter().collect();
+        if let Some(filter) = compile(&args.options.filter)? {
+            retain(&filter, &mut services, |(_, service)| service)?;
+        }
+        found.services = services.into_iter().collect();
+    }
+    Ok(IndexedNodeServices { node_services, meta: meta(index) })
+}
+
+fn node_service_list(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &NodeSpecificRequest,
+) -> Result<IndexedNodeServiceList, RpcError> {
+    if args.node.is_empty() {
+        return refuse("Must provide node");
+    }
+    let (index, node_services) = cx.view.node_service_list(watched, &args.node);
+    let mut node_services = node_services.unwrap_or_default();
+    filtered(&args.options.filter, &mut node_services.services)?;
+    Ok(IndexedNodeServiceList { node_services, meta: meta(index) })
+}
+
+fn compile(expression: &str) -> Result<Option<Filter>, RpcError> {
+    if expression.is_empty() {
+        return Ok(None);
+    }
+    Filter::parse(expression).map(Some).map_err(|error| {
+        RpcError::new(ErrorKind::Other, format!("Failed to create boolean expression evaluator: {error}"))
+    })
+}
+
+/// Keeps what the caller's `?filter=` takes.
+pub(super) fn filtered<T: Filterable>(expression: &str, items: &mut Vec<T>) -> Result<(), RpcError> {
+    match compile(expression)? {
+        Some(filter) => retain(&filter, items, |item| item),
+        None => Ok(()),
+    }
+}
+
+fn retain<T, F: Filterable>(
+    filter: &Filter,
+    items: &mut Vec<T>,
+    field: impl Fn(&T) -> &F,
+) -> Result<(), RpcError> {
+    filter.retain(items, field).map_err(|error| RpcError::new(ErrorKind::Other, error.to_string()))
+}
+
+fn meta(index: u64) -> QueryMeta {
+    QueryMeta { index, ..QueryMeta::default() }
+}

@@ -1,0 +1,124 @@
+//! `Session`: the leases that locks and queries are bound to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::duration::{GoDuration, format_go, parse_go};
+use model::error::RpcError;
+use model::methods::{SessionApply, SessionGet, SessionList, SessionNodeSessions, SessionRenew};
+use model::ops::{SessionBehavior, SessionOp};
+use model::options::{NodeSpecificRequest, QueryMeta};
+use model::session::{IndexedSessions, Session, SessionRequest, SessionSpecificRequest};
+use state::{Answer, WatchSet};
+use uuid::Uuid;
+
+use super::refuse;
+use crate::core::{CommandType, Core};
+use crate::read::ReadContext;
+use crate::registry::Registry;
+
+/// The longest TTL.
+const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest lock delay; more is cut to it.
+const LOCK_DELAY_MAX: GoDuration = GoDuration::from_secs(60);
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.call::<SessionApply, _, _>(apply);
+    registry.call::<SessionRenew, _, _>(renew);
+    registry.read::<SessionGet>(get);
+    registry.read::<SessionList>(list);
+    registry.read::<SessionNodeSessions>(node_sessions);
+}
+
+/// Creates a session and answers its id, or destroys one and answers nothing.
+async fn apply(core: Arc<Core>, mut args: SessionRequest) -> Result<String, RpcError> {
+    match args.op {
+        SessionOp::Create => complete(&core, &mut args.session)?,
+        SessionOp::Destroy if args.session.id.is_empty() => return refuse("Must provide ID"),
+        SessionOp::Destroy => {}
+        ref other => return refuse(format!("Invalid Session operation '{other}'")),
+    }
+    let answer = core.propose(CommandType::Session, &args).await?;
+    match args.op {
+        SessionOp::Create => core.leader_only.sessions.watch(&args.session),
+        _ => core.leader_only.sessions.forget(&args.session.id),
+    }
+    match answer {
+        Answer::Text(id) => Ok(id),
+        _ => Ok(String::new()),
+    }
+}
+
+/// Checks a new session and fills in what the leader decides before it is written: the id.
+fn complete(core: &Core, session: &mut Session) -> Result<(), RpcError> {
+    if session.node.is_empty() {
+        return refuse("Must provide Node");
+    }
+    match &session.behavior {
+        SessionBehavior::Unset => session.behavior = SessionBehavior::Release,
+        SessionBehavior::Release | SessionBehavior::Delete => {}
+        SessionBehavior::Other(other) => return refuse(format!("Invalid Behavior setting '{other}'")),
+    }
+    if !session.ttl.is_empty() {
+        let Ok(ttl) = parse_go(&session.ttl) else {
+            return refuse(format!("Session TTL '{}' invalid", session.ttl));
+        };
+        let min = core.config.session_ttl_min;
+        if !ttl.is_zero() && (ttl < min.into() || ttl > TTL_MAX.into()) {
+            return refuse(format!(
+                "Invalid Session TTL '{}', must be between [{}={}]",
+                ttl.0,
+                format_go(min.into()),
+                format_go(TTL_MAX.into())
+            ));
+        }
+    }
+    session.lock_delay = session.lock_delay.min(LOCK_DELAY_MAX);
+    session.id = Uuid::new_v4().to_string();
+    Ok(())
+}
+
+/// The id asked for: newer callers name it twice.
+fn wanted(args: &SessionSpecificRequest) -> &str {
+    if args.session_id.is_empty() { &args.session } else { &args.session_id }
+}
+
+fn get(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &SessionSpecificRequest,
+) -> Result<IndexedSessions, RpcError> {
+    let (index, session) = cx.view.session(watched, wanted(args));
+    Ok(IndexedSessions { sessions: session.into_iter().collect(), meta: meta(index) })
+}
+
+fn list(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    _: &SessionSpecificRequest,
+) -> Result<IndexedSessions, RpcError> {
+    let (index, sessions) = cx.view.sessions(watched);
+    Ok(IndexedSessions { sessions, meta: meta(index) })
+}
+
+fn node_sessions(
+    cx: &ReadContext<'_>,
+    watched: &mut WatchSet,
+    args: &NodeSpecificRequest,
+) -> Result<IndexedSessions, RpcError> {
+    let (index, sessions) = cx.view.node_sessions(watched, &args.node);
+    Ok(IndexedSessions { sessions, meta: meta(index) })
+}
+
+/// Starts the session's TTL anew. Only the leader keeps the timers.
+async fn renew(core: Arc<Core>, args: SessionSpecificRequest) -> Result<IndexedSessions, RpcError> {
+    let (index, session) = core.store.view().session(&mut WatchSet::none(), wanted(&args));
+    if let Some(session) = &session {
+        core.leader_only.sessions.watch(session);
+    }
+    Ok(IndexedSessions { sessions: session.into_iter().collect(), meta: meta(index) })
+}
+
+fn meta(index: u64) -> QueryMeta {
+    QueryMeta { index, ..QueryMeta::default() }
+}

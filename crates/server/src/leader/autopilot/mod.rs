@@ -1,0 +1,187 @@
+//! Autopilot: watches the health of the servers, gives votes to those that have been stable, and
+//! clears away those that died.
+
+mod health;
+mod roster;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use model::methods::StatusRaftStats;
+use model::operator::{
+    AutopilotConfig, AutopilotHealthReply, AutopilotSetConfigRequest, AutopilotState, RaftStats,
+};
+use model::scalar::Empty;
+use parking_lot::Mutex;
+use state::WatchSet;
+
+use crate::core::{CommandType, Core};
+use crate::lookup::LanServer;
+
+use health::{Health, Sample};
+
+/// How often every server is asked how far it is.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the voters are looked over.
+const ROSTER_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a server may take to tell how far it is.
+const ASK: Duration = Duration::from_secs(1);
+
+/// What autopilot knows; empty unless this server leads.
+#[derive(Debug, Default)]
+pub(crate) struct Autopilot {
+    health: Mutex<Health>,
+}
+
+impl Autopilot {
+    /// State of all servers, as the operator endpoint shows it.
+    pub fn state(&self) -> AutopilotState {
+        self.health.lock().state()
+    }
+
+    /// The older form of the same.
+    pub fn health(&self) -> AutopilotHealthReply {
+        self.health.lock().reply()
+    }
+
+    pub(super) fn clear(&self) {
+        *self.health.lock() = Health::default();
+    }
+}
+
+impl Core {
+    /// Autopilot's settings: what an operator wrote, or what this server was started with.
+    pub(crate) fn autopilot_config(&self) -> AutopilotConfig {
+        let (_, written) = self.store.view().autopilot(&mut WatchSet::none());
+        written.map_or_else(|| self.config.autopilot.clone(), |config| (*config).clone())
+    }
+
+    /// A server of the pool becomes a Raft peer: without a vote first, which autopilot gives.
+    pub(crate) async fn join_raft(&self, server: &LanServer) {
+        let members = self.raft.membership();
+        match members.iter().find(|member| member.id == server.id) {
+            Some(member) if member.address == server.rpc => {}
+            Some(_) => {
+                if let Err(error) = self.raft.set_address(server.id, server.rpc).await {
+                    tracing::warn!(target: "server.autopilot", server = %server.name, error = %error, "failed to update the address of a Raft peer");
+                }
+            }
+            None => match self.raft.add_learner(server.id, server.rpc).await {
+                Ok(()) => {
+                    tracing::info!(target: "server", server = %server.name, "adding server as a Raft peer")
+                }
+                Err(error) => {
+                    tracing::error!(target: "server", server = %server.name, error = %error, "failed to add Raft peer");
+                }
+            },
+        }
+    }
+
+    /// A server that left is no peer any more.
+    pub(crate) async fn leave_raft(&self, server: &LanServer) {
+        if !self.raft.membership().iter().any(|member| member.id == server.id) {
+            return;
+        }
+        match self.raft.remove(server.id).await {
+            Ok(()) => tracing::info!(target: "server", server = %server.name, "removing server by ID"),
+            Err(error) => {
+                tracing::error!(target: "server", server = %server.name, error = %error, "failed to remove Raft peer");
+            }
+        }
+    }
+}
+
+/// Runs while this server leads.
+pub(super) async fn run(core: Arc<Core>) {
+    initialise(&core).await;
+    tokio::join!(watch_health(&core), keep_roster(&core));
+}
+
+/// Writes the settings that this server was started with, unless there are some.
+async fn initialise(core: &Core) {
+    if core.store.view().autopilot(&mut WatchSet::none()).1.is_some() {
+        return;
+    }
+    let request = AutopilotSetConfigRequest {
+        config: core.config.autopilot.clone(),
+        datacenter: core.datacenter().to_owned(),
+        ..AutopilotSetConfigRequest::default()
+    };
+    if let Err(error) = core.propose(CommandType::Autopilot, &request).await {
+        tracing::error!(target: "server.autopilot", error = %error, "failed to initialize config");
+    }
+}
+
+async fn watch_health(core: &Core) {
+    let mut period = tokio::time::interval(HEALTH_INTERVAL);
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        let servers = core.lookup.all();
+        let members = core.raft.membership();
+        let asked = members.iter().map(|member| async {
+            let server = servers.get(&member.id);
+            let stats = match server {
+                Some(_) if member.id == core.config.node_id => Some(own_stats(core)),
+                Some(server) => ask(core, server).await,
+                None => None,
+            };
+            Sample { member: member.clone(), server: server.cloned(), stats }
+        });
+        let samples = join_all(asked).await;
+        let config = core.autopilot_config();
+        let state = core.raft.state();
+        let (healthy, tolerance) = {
+            let mut health = core.leader_only.autopilot.health.lock();
+            health.update(&config, &state, core.leader(), samples, Instant::now());
+            (health.is_healthy(), health.failure_tolerance())
+        };
+        metrics::gauge!("autopilot.healthy").set(if healthy { 1.0 } else { 0.0 });
+        metrics::gauge!("autopilot.failure_tolerance").set(tolerance as f64);
+    }
+}
+
+fn own_stats(core: &Core) -> RaftStats {
+    let state = core.raft.state();
+    RaftStats { last_contact: "0".to_owned(), last_index: state.last_log, last_term: state.term }
+}
+
+async fn ask(core: &Core, server: &LanServer) -> Option<RaftStats> {
+    let target = core.server_addr(server.name.clone(), server.rpc);
+    core.pool.call::<StatusRaftStats>(&target, &Empty {}, Some(Instant::now() + ASK)).await.ok()
+}
+
+/// Promotes the stable and removes the dead.
+async fn keep_roster(core: &Core) {
+    let mut changed = core.lan.members_changed();
+    loop {
+        let config = core.autopilot_config();
+        let plan = {
+            let health = core.leader_only.autopilot.health.lock();
+            roster::plan(&config, &core.raft.state(), &core.lookup.all(), &health, Instant::now())
+        };
+        for id in plan.promote {
+            match core.raft.promote(id).await {
+                Ok(()) => tracing::info!(target: "server.autopilot", id = %id, "Promoting server"),
+                Err(error) => {
+                    tracing::warn!(target: "server.autopilot", id = %id, error = %error, "failed to promote server");
+                }
+            }
+        }
+        for dead in plan.remove {
+            tracing::info!(target: "server.autopilot", id = %dead.id, "Attempting removal of failed server node");
+            if let Err(error) = core.raft.remove(dead.id).await {
+                tracing::warn!(target: "server.autopilot", id = %dead.id, error = %error, "failed to remove server");
+                continue;
+            }
+            if let Some(name) = dead.name {
+                core.force_leave_everywhere(&name, false).await;
+            }
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(ROSTER_INTERVAL) => {}
+        }
+    }
+}

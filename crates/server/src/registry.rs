@@ -1,0 +1,127 @@
+//! The table of endpoints: every RPC method with the code that answers it.
+//!
+//! An endpoint is written with its method's own types; the table erases them, so that the road,
+//! the RPC port and the forwarder treat all methods alike.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use model::error::{ErrorKind, RpcError};
+use model::method::{Method, MethodInfo};
+use model::road::{ErasedArgs, ErasedReply};
+use state::WatchSet;
+
+use crate::core::Core;
+use crate::read::{self, ReadContext};
+
+type Run = dyn Fn(Arc<Core>, Box<dyn ErasedArgs>, Option<Instant>) -> BoxFuture<'static, Result<ErasedReply, RpcError>>
+    + Send
+    + Sync;
+
+/// A method with the code that answers it here.
+pub struct Endpoint {
+    /// Name and routing.
+    pub info: &'static MethodInfo,
+    decode_args: fn(&[u8]) -> Result<Box<dyn ErasedArgs>, msgpack::Error>,
+    encode_reply: fn(&ErasedReply) -> Result<Vec<u8>, RpcError>,
+    run: Box<Run>,
+}
+
+impl Endpoint {
+    /// Reads arguments in their wire form.
+    pub fn decode_args(&self, bytes: &[u8]) -> Result<Box<dyn ErasedArgs>, msgpack::Error> {
+        (self.decode_args)(bytes)
+    }
+
+    /// Writes a reply of this method in its wire form.
+    pub fn encode_reply(&self, reply: &ErasedReply) -> Result<Vec<u8>, RpcError> {
+        (self.encode_reply)(reply)
+    }
+
+    /// Answers here, whatever the arguments say of routing.
+    pub fn run(
+        &self,
+        core: Arc<Core>,
+        args: Box<dyn ErasedArgs>,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'static, Result<ErasedReply, RpcError>> {
+        (self.run)(core, args, deadline)
+    }
+}
+
+/// All endpoints by name.
+#[derive(Default)]
+pub struct Registry {
+    by_name: HashMap<&'static str, Endpoint>,
+}
+
+impl Registry {
+    /// Looks a method up.
+    pub fn get(&self, name: &str) -> Option<&Endpoint> {
+        self.by_name.get(name)
+    }
+
+    /// Adds a read: a pure function of a view of the state. Blocking, consistency and the answer's
+    /// meta data are seen to around it.
+    pub fn read<M: Method>(
+        &mut self,
+        answer: fn(&ReadContext<'_>, &mut WatchSet, &M::Args) -> Result<M::Reply, RpcError>,
+    ) {
+        self.insert::<M>(Box::new(move |core, args, deadline| {
+            Box::pin(async move {
+                let args = downcast::<M>(args)?;
+                let reply = read::run::<M>(&core, &args, deadline, answer).await?;
+                Ok(Box::new(reply) as ErasedReply)
+            })
+        }));
+    }
+
+    /// Adds a call with a life of its own: a write, or something that asks more than the state.
+    pub fn call<M, F, Fut>(&mut self, answer: F)
+    where
+        M: Method,
+        F: Fn(Arc<Core>, M::Args) -> Fut + Send + Sync + Copy + 'static,
+        Fut: Future<Output = Result<M::Reply, RpcError>> + Send + 'static,
+    {
+        self.insert::<M>(Box::new(move |core, args, _| {
+            Box::pin(async move {
+                let args = downcast::<M>(args)?;
+                let reply = answer(core, args).await?;
+                Ok(Box::new(reply) as ErasedReply)
+            })
+        }));
+    }
+
+    fn insert<M: Method>(&mut self, run: Box<Run>) {
+        self.by_name.insert(
+            M::INFO.name,
+            Endpoint {
+                info: M::INFO,
+                decode_args: |bytes| {
+                    msgpack::from_slice::<M::Args>(bytes).map(|args| Box::new(args) as Box<dyn ErasedArgs>)
+                },
+                encode_reply: |reply| match reply.downcast_ref::<M::Reply>() {
+                    Some(reply) => msgpack::to_vec(reply).map_err(|error| {
+                        RpcError::new(
+                            ErrorKind::Other,
+                            format!("cannot encode the reply of {}: {error}", M::INFO.name),
+                        )
+                    }),
+                    None => Err(mismatch(M::INFO)),
+                },
+                run,
+            },
+        );
+    }
+}
+
+fn downcast<M: Method>(args: Box<dyn ErasedArgs>) -> Result<M::Args, RpcError> {
+    args.into_any().downcast::<M::Args>().map(|args| *args).map_err(|_| mismatch(M::INFO))
+}
+
+fn mismatch(info: &MethodInfo) -> RpcError {
+    RpcError::new(ErrorKind::Other, format!("{}: arguments or reply of another method", info.name))
+}
