@@ -521,3 +521,52 @@ fn coalescing_keeps_the_last_of_a_burst() {
     assert_eq!(last.payload, "3");
     assert_eq!(net.kinds(0, "a"), [MemberEventKind::Join]);
 }
+
+/// Recorded packets, whole and mutilated, from a stranger.
+#[test]
+fn mutilated_packets_do_no_harm() {
+    use rand::{Rng, SeedableRng, rngs::SmallRng};
+    let dir = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gossip");
+    let mut packets = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let v: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if v["transport"] == "udp" && v["key"].is_null() {
+            let hex = v["hex"].as_str().unwrap();
+            let bytes: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+            // A checksum would keep most mutilations out.
+            packets.push(if bytes[0] == 12 { bytes[5..].to_vec() } else { bytes });
+        }
+    }
+    assert!(packets.len() > 20);
+    let mut net = Net::new(3);
+    let mut rng = SmallRng::seed_from_u64(11);
+    for _ in 0..20_000 {
+        let mut bytes = packets[rng.random_range(0..packets.len())].clone();
+        for _ in 0..rng.random_range(0..4) {
+            let at = rng.random_range(0..bytes.len());
+            match rng.random_range(0..4) {
+                0 => bytes[at] = rng.random(),
+                1 => bytes[at] ^= 1 << rng.random_range(0..8),
+                2 => bytes.insert(at, rng.random()),
+                _ if bytes.len() > 1 => {
+                    bytes.remove(at);
+                }
+                _ => {}
+            }
+        }
+        net.act(0, |serf, now| {
+            serf.handle(Input::Packet { from: addr(9), bytes: bytes.into() }, now);
+        });
+        if rng.random_bool(0.01) {
+            net.run(Duration::from_millis(50));
+        }
+    }
+    net.run(60 * SECOND);
+    let known = net.hosts[0].serf.members().count();
+    assert!((3..2000).contains(&known), "{known}");
+    for name in ["n1", "n2"] {
+        assert_eq!(net.status(0, name), Some(MemberStatus::Alive));
+    }
+}

@@ -84,6 +84,29 @@ pub fn load(path: &Path) -> Result<Vec<Vec<u8>>, KeyringFileError> {
         .map_err(|source| KeyringFileError::Key { path: path.to_owned(), source })
 }
 
+/// The keys an agent starts with. A file that is there wins over the configured key (base64), for
+/// keys may have been rotated since; a configured key alone founds the file.
+pub fn load_or_init(path: &Path, configured: Option<&str>) -> Result<Vec<Vec<u8>>, KeyringFileError> {
+    let there = path.try_exists().map_err(|source| KeyringFileError::Io { path: path.to_owned(), source })?;
+    if there {
+        let keys = load(path)?;
+        if let Some(key) = configured.map(key_from_text).and_then(Result::ok)
+            && !keys.contains(&key)
+        {
+            tracing::warn!(path = %path.display(), "keyring exists but the configured key is not in it, using keyring");
+        }
+        return Ok(keys);
+    }
+    let Some(text) = configured else {
+        return Ok(Vec::new());
+    };
+    let key =
+        key_from_text(text).map_err(|source| KeyringFileError::Key { path: path.to_owned(), source })?;
+    let keys = vec![key];
+    save(path, &keys)?;
+    Ok(keys)
+}
+
 /// Writes a keyring file readable by its owner only. Either the old or the new content is there
 /// after a crash.
 pub fn save(path: &Path, keys: &[Vec<u8>]) -> Result<(), KeyringFileError> {
@@ -134,6 +157,19 @@ mod tests {
         assert_eq!(key_from_text(&a).unwrap().len(), 32);
         assert_eq!(key_from_text("AAAA"), Err(KeyError::Size));
         assert!(matches!(key_from_text("!"), Err(KeyError::Base64(_))));
+    }
+
+    #[test]
+    fn a_configured_key_founds_the_file_and_gives_way_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("serf/local.keyring");
+        assert_eq!(load_or_init(&path, None).unwrap(), Vec::<Vec<u8>>::new());
+        let (first, second) = (key_to_text(&[1; 16]), key_to_text(&[2; 32]));
+        assert_eq!(load_or_init(&path, Some(&first)).unwrap(), [[1; 16]]);
+        assert_eq!(load_or_init(&path, Some(&second)).unwrap(), [[1; 16]]);
+        assert_eq!(load_or_init(&path, None).unwrap(), [[1; 16]]);
+        let other = dir.path().join("other");
+        assert!(matches!(load_or_init(&other, Some("AAAA")), Err(KeyringFileError::Key { .. })));
     }
 
     #[test]
