@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use state::{Answer, Effect, Store};
@@ -17,8 +16,6 @@ const EFFECTS: usize = 4096;
 pub struct StoreFsm {
     store: Arc<Store>,
     effects: mpsc::Sender<Effect>,
-    /// Of the newest command applied; a snapshot tells it.
-    last_index: Arc<AtomicU64>,
 }
 
 impl StoreFsm {
@@ -34,9 +31,6 @@ impl consensus::Fsm for StoreFsm {
 
     fn apply_batch(&self, entries: &[(u64, Bytes)]) -> Vec<Answer> {
         let applied = self.store.apply_batch(entries);
-        if let Some((index, _)) = entries.last() {
-            self.last_index.store(*index, Ordering::Relaxed);
-        }
         for effect in applied.effects {
             if self.effects.try_send(effect).is_err() {
                 metrics::counter!("state.effects.dropped").increment(1);
@@ -47,13 +41,10 @@ impl consensus::Fsm for StoreFsm {
 
     fn snapshot(&self) -> Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send> {
         let view = self.store.view();
-        let last_index = self.last_index.load(Ordering::Relaxed);
-        Box::new(move |writer| view.write_snapshot(writer, last_index))
+        Box::new(move |writer| view.write_snapshot(writer, view.index()))
     }
 
-    fn restore(&self, reader: &mut dyn io::Read, last_index: u64) -> io::Result<()> {
-        self.store.restore(reader).map_err(io::Error::other)?;
-        self.last_index.store(last_index, Ordering::Relaxed);
-        Ok(())
+    fn restore(&self, reader: &mut dyn io::Read, _last_index: u64) -> io::Result<()> {
+        self.store.restore(reader).map(drop).map_err(io::Error::other)
     }
 }

@@ -152,8 +152,7 @@ impl Core {
             .map(|server| server.address.as_str())
             .collect();
         let peers = msgpack::to_vec(&voters).map_err(|error| failed("failed to encode peers", error))?;
-        // Taken after the view: it may count entries that the view lacks, never the other way round.
-        let index = self.raft.applied_index();
+        let index = view.index();
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut meta = snapshot::Meta {
             version: 1,

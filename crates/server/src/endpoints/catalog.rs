@@ -1,11 +1,13 @@
 //! `Catalog`: nodes and services.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use filter::{Filter, Filterable};
+use filter::{Filter, Filterable, Schema, schema};
 use model::catalog::{
     DatacentersRequest, DeregisterRequest, IndexedNodeServiceList, IndexedNodeServices, IndexedNodes,
-    IndexedServiceList, IndexedServiceNodes, IndexedServices, NodeService, RegisterRequest, Weights,
+    IndexedServiceList, IndexedServiceNodes, IndexedServices, Node, NodeService, RegisterRequest,
+    ServiceNode, Weights,
 };
 use model::error::{ErrorKind, RpcError};
 use model::methods::{
@@ -120,7 +122,7 @@ fn nodes(
     args: &DcSpecificRequest,
 ) -> Result<IndexedNodes, RpcError> {
     let (index, mut nodes) = cx.view.nodes(watched, &args.node_meta_filters);
-    filtered(&args.options.filter, &mut nodes)?;
+    filtered::<Node, _>(&args.options.filter, &schema::NODE, &mut nodes)?;
     sort::by_distance(cx, &args.source, &mut nodes, |node| &node.node);
     Ok(IndexedNodes { nodes, meta: meta(index) })
 }
@@ -152,7 +154,7 @@ fn service_nodes(
         return refuse("Must provide service name");
     }
     let (index, mut service_nodes) = cx.view.service_nodes(watched, &Select::from(args));
-    filtered(&args.options.filter, &mut service_nodes)?;
+    filtered::<ServiceNode, _>(&args.options.filter, &schema::SERVICE_NODE, &mut service_nodes)?;
     sort::by_distance(cx, &args.source, &mut service_nodes, |instance| &instance.node);
     Ok(IndexedServiceNodes { service_nodes, meta: meta(index) })
 }
@@ -167,11 +169,9 @@ fn node_services(
     }
     let (index, mut node_services) = cx.view.node_services(watched, &args.node);
     if let Some(found) = &mut node_services {
-        let mut services: Vec<_> = std::mem::take(&mut found.services).into_iter().collect();
-        if let Some(filter) = compile(&args.options.filter)? {
-            retain(&filter, &mut services, |(_, service)| service)?;
-        }
-        found.services = services.into_iter().collect();
+        let mut services: Vec<_> = std::mem::take(&mut found.services).into_values().collect();
+        filtered::<NodeService, _>(&args.options.filter, &schema::NODE_SERVICE, &mut services)?;
+        found.services = services.into_iter().map(|service| (service.id.clone(), service)).collect();
     }
     Ok(IndexedNodeServices { node_services, meta: meta(index) })
 }
@@ -186,33 +186,26 @@ fn node_service_list(
     }
     let (index, node_services) = cx.view.node_service_list(watched, &args.node);
     let mut node_services = node_services.unwrap_or_default();
-    filtered(&args.options.filter, &mut node_services.services)?;
+    filtered::<NodeService, _>(&args.options.filter, &schema::NODE_SERVICE, &mut node_services.services)?;
     Ok(IndexedNodeServiceList { node_services, meta: meta(index) })
 }
 
-fn compile(expression: &str) -> Result<Option<Filter>, RpcError> {
-    if expression.is_empty() {
-        return Ok(None);
-    }
-    Filter::parse(expression).map(Some).map_err(|error| {
-        RpcError::new(ErrorKind::Other, format!("Failed to create boolean expression evaluator: {error}"))
-    })
-}
-
 /// Keeps what the caller's `?filter=` takes.
-pub(super) fn filtered<T: Filterable>(expression: &str, items: &mut Vec<T>) -> Result<(), RpcError> {
-    match compile(expression)? {
-        Some(filter) => retain(&filter, items, |item| item),
-        None => Ok(()),
-    }
-}
-
-fn retain<T, F: Filterable>(
-    filter: &Filter,
+pub(super) fn filtered<F, T>(
+    expression: &str,
+    schema: &'static Schema,
     items: &mut Vec<T>,
-    field: impl Fn(&T) -> &F,
-) -> Result<(), RpcError> {
-    filter.retain(items, field).map_err(|error| RpcError::new(ErrorKind::Other, error.to_string()))
+) -> Result<(), RpcError>
+where
+    F: Filterable,
+    T: Borrow<F>,
+{
+    let filter = Filter::parse(expression, schema)
+        .map_err(|error| RpcError::new(ErrorKind::Other, error.to_string()))?;
+    if !filter.is_all() {
+        items.retain(|item| filter.matches(item.borrow()));
+    }
+    Ok(())
 }
 
 fn meta(index: u64) -> QueryMeta {

@@ -1,7 +1,10 @@
 //! `Health`: checks, and the health view of services.
 
+use filter::schema;
 use model::error::RpcError;
-use model::health::{ChecksInStateRequest, IndexedCheckServiceNodes, IndexedHealthChecks};
+use model::health::{
+    CheckServiceNode, ChecksInStateRequest, HealthCheck, IndexedCheckServiceNodes, IndexedHealthChecks,
+};
 use model::methods::{HealthChecksInState, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes};
 use model::options::{NodeSpecificRequest, QueryMeta, ServiceSpecificRequest};
 use state::{Select, WatchSet};
@@ -24,7 +27,7 @@ fn in_state(
     args: &ChecksInStateRequest,
 ) -> Result<IndexedHealthChecks, RpcError> {
     let (index, mut checks) = cx.view.checks_in_state(watched, &args.state, &args.node_meta_filters);
-    filtered(&args.options.filter, &mut checks)?;
+    filtered::<HealthCheck, _>(&args.options.filter, &schema::HEALTH_CHECK, &mut checks)?;
     sort::by_distance(cx, &args.source, &mut checks, |check| &check.node);
     Ok(IndexedHealthChecks { health_checks: checks, meta: meta(index) })
 }
@@ -35,7 +38,7 @@ fn node_checks(
     args: &NodeSpecificRequest,
 ) -> Result<IndexedHealthChecks, RpcError> {
     let (index, mut checks) = cx.view.node_checks(watched, &args.node);
-    filtered(&args.options.filter, &mut checks)?;
+    filtered::<HealthCheck, _>(&args.options.filter, &schema::HEALTH_CHECK, &mut checks)?;
     Ok(IndexedHealthChecks { health_checks: checks, meta: meta(index) })
 }
 
@@ -45,7 +48,7 @@ fn service_checks(
     args: &ServiceSpecificRequest,
 ) -> Result<IndexedHealthChecks, RpcError> {
     let (index, mut checks) = cx.view.service_checks(watched, &args.service_name, &args.node_meta_filters);
-    filtered(&args.options.filter, &mut checks)?;
+    filtered::<HealthCheck, _>(&args.options.filter, &schema::HEALTH_CHECK, &mut checks)?;
     sort::by_distance(cx, &args.source, &mut checks, |check| &check.node);
     Ok(IndexedHealthChecks { health_checks: checks, meta: meta(index) })
 }
@@ -59,7 +62,7 @@ fn service_nodes(
         return refuse("Must provide service name");
     }
     let (index, mut nodes) = cx.view.check_service_nodes(watched, &Select::from(args));
-    filtered(&args.options.filter, &mut nodes)?;
+    filtered::<CheckServiceNode, _>(&args.options.filter, &schema::CHECK_SERVICE_NODE, &mut nodes)?;
     sort::by_distance(cx, &args.source, &mut nodes, |instance| &instance.node.node);
     Ok(IndexedCheckServiceNodes { nodes, meta: meta(index) })
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use filter::schema;
 use gossip::driver::PoolHandle;
 use gossip::serf::KeyReport;
 use gossip::serf::consul::EVENT_PREFIX;
-use model::catalog::{IndexedNodeDump, IndexedNodesWithGateways, ServiceDumpRequest};
+use model::catalog::{IndexedNodeDump, IndexedNodesWithGateways, NodeInfo, ServiceDumpRequest};
 use model::error::RpcError;
+use model::health::CheckServiceNode;
 use model::internal::{
     EventFireRequest, EventFireResponse, KeyringRequest, KeyringResponse, KeyringResponses,
 };
@@ -42,7 +44,7 @@ fn node_dump(
     args: &DcSpecificRequest,
 ) -> Result<IndexedNodeDump, RpcError> {
     let (index, mut dump) = cx.view.node_dump(watched);
-    filtered(&args.options.filter, &mut dump)?;
+    filtered::<NodeInfo, _>(&args.options.filter, &schema::NODE_INFO, &mut dump)?;
     Ok(IndexedNodeDump { dump, meta: meta(index) })
 }
 
@@ -62,7 +64,7 @@ fn service_dump(
 ) -> Result<IndexedNodesWithGateways, RpcError> {
     let kind = args.use_service_kind.then_some(args.service_kind.as_str());
     let (index, mut nodes) = cx.view.service_dump(watched, kind);
-    filtered(&args.options.filter, &mut nodes)?;
+    filtered::<CheckServiceNode, _>(&args.options.filter, &schema::CHECK_SERVICE_NODE, &mut nodes)?;
     Ok(IndexedNodesWithGateways { gateways: Vec::new(), nodes, meta: meta(index) })
 }
 
