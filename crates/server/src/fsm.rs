@@ -22,7 +22,7 @@ impl StoreFsm {
     /// The machine, and where it tells what the leader has to see to (lock delays).
     pub fn new(store: Arc<Store>) -> (Self, mpsc::Receiver<Effect>) {
         let (effects, receiver) = mpsc::channel(EFFECTS);
-        (Self { store, effects, last_index: Arc::default() }, receiver)
+        (Self { store, effects }, receiver)
     }
 }
 
