@@ -1,10 +1,13 @@
 //! Pools over real sockets on loopback.
 
 use gossip::driver::{Pool, PoolConfig, PoolEvent, PoolHandle};
+use gossip::serf::consul::{AclMode, AgentTags, LanPolicy};
 use gossip::serf::{Filter, MemberStatus, QueryOptions, QueryUpdate, Tags};
+use gossip::swim::Cidr;
 use gossip::wire::Keyring;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes that long unless it is broken.
@@ -269,4 +272,68 @@ async fn errors_say_what_went_wrong() {
     );
     a.shutdown().await;
     assert!(a.stats().await.is_err());
+}
+
+/// An agent of a datacenter, with the tags and refusals of a Consul agent.
+fn client_of(dc: &str, name: &str, ip: &str) -> PoolConfig {
+    let id = format!("id-of-{name}");
+    let mut config = quick(name, ip);
+    config.serf.tags = AgentTags {
+        id: id.clone(),
+        datacenter: dc.to_owned(),
+        segment: String::new(),
+        version: "1.9.8".to_owned(),
+        revision: String::new(),
+        acls: AclMode::Disabled,
+        reconnect_timeout: None,
+        server: None,
+    }
+    .lan();
+    config.serf.policy = Arc::new(LanPolicy {
+        datacenter: dc.to_owned(),
+        segment: String::new(),
+        node_name: name.to_owned(),
+        node_id: id,
+    });
+    config
+}
+
+#[tokio::test]
+async fn agents_of_another_datacenter_are_refused_on_the_lan() {
+    let a = Pool::start(client_of("dc1", "a", "127.22.7.1")).await.unwrap();
+    let b = Pool::start(client_of("dc1", "b", "127.22.7.2")).await.unwrap();
+    let other = Pool::start(client_of("dc2", "c", "127.22.7.3")).await.unwrap();
+    join(&b, &a).await;
+    let report = other.join(&[a.addr().to_string()], true).await;
+    assert_eq!(report.joined(), 0);
+    let text = report.error().unwrap();
+    assert!(text.starts_with("1 error occurred:\n\t* Failed to join 127.22.7.1: Member '"), "{text}");
+    assert!(text.ends_with("part of wrong datacenter 'dc1'\n\n"), "{text}");
+    until("both see both", || a.members().len() == 2 && b.members().len() == 2).await;
+    // Time enough for gossip to have carried the refused one on.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((a.members().len(), b.members().len(), other.members().len()), (2, 2, 1));
+    for pool in [a, b, other] {
+        pool.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn members_outside_the_allowed_ranges_are_not_taken_in() {
+    let mut config = quick("a", "127.22.8.1");
+    config.swim.allowed_cidrs = Some(vec![Cidr::parse("127.22.8.0/30").unwrap()]);
+    let a = Pool::start(config).await.unwrap();
+    let b = Pool::start(quick("b", "127.22.8.2")).await.unwrap();
+    let far = Pool::start(quick("far", "127.22.8.200")).await.unwrap();
+    join(&far, &a).await;
+    join(&b, &a).await;
+    join(&b, &far).await;
+    until("b is seen", || status(&a, "b") == Some(MemberStatus::Alive)).await;
+    until("b sees far", || status(&b, "far") == Some(MemberStatus::Alive)).await;
+    // Time enough for b to have told it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(status(&a, "far"), None);
+    for pool in [a, b, far] {
+        pool.shutdown().await;
+    }
 }
