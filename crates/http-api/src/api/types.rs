@@ -253,24 +253,103 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// The wire form of a user event inside `Internal.EventFire` and gossip.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// The wire form of a user event inside `Internal.EventFire` and gossip: short keys, in the newer
+/// msgpack families.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct UserEventWire {
     #[serde(rename = "ID")]
     pub id: String,
+    /// Name.
     pub n: String,
+    /// Payload.
+    #[serde(skip_serializing_if = "Blob::is_empty")]
     pub p: Blob,
+    /// Node filter.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub nf: String,
+    /// Service filter.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sf: String,
+    /// Tag filter.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tf: String,
+    /// Version.
     #[serde(skip_serializing_if = "is_zero")]
     pub v: u32,
 }
 
 fn is_zero(v: &u32) -> bool {
     *v == 0
+}
+
+impl UserEventWire {
+    /// The bytes that travel.
+    ///
+    /// # Errors
+    /// None that an event can cause.
+    pub fn encode(&self) -> Result<Vec<u8>, msgpack::Error> {
+        msgpack::to_vec_new_format(self)
+    }
+
+    /// Reads the bytes of an event.
+    ///
+    /// # Errors
+    /// For anything but a map of such fields.
+    pub fn decode(bytes: &[u8]) -> Result<Self, msgpack::Error> {
+        msgpack::from_slice(bytes)
+    }
+
+    /// The event, with the Lamport time it was received at.
+    pub fn into_event(self, ltime: u64) -> UserEvent {
+        UserEvent {
+            id: self.id,
+            name: self.n,
+            payload: self.p,
+            node_filter: self.nf,
+            service_filter: self.sf,
+            tag_filter: self.tf,
+            version: self.v,
+            ltime,
+        }
+    }
+}
+
+impl From<&UserEvent> for UserEventWire {
+    fn from(event: &UserEvent) -> Self {
+        Self {
+            id: event.id.clone(),
+            n: event.name.clone(),
+            p: event.payload.clone(),
+            nf: event.node_filter.clone(),
+            sf: event.service_filter.clone(),
+            tf: event.tag_filter.clone(),
+            v: event.version,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_written_as_recorded() {
+        let event = UserEvent {
+            id: "6bddc533-fc0f-1f62-efdb-19651da8064b".to_owned(),
+            name: "deploy".to_owned(),
+            payload: b"hello payload".as_slice().into(),
+            version: 1,
+            ltime: 2,
+            ..UserEvent::default()
+        };
+        let bytes = UserEventWire::from(&event).encode().unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "84a24944d92436626464633533332d666330662d316636322d656664622d313936353164613830363462\
+             a16ea66465706c6f79a170c40d68656c6c6f207061796c6f6164a17601"
+        );
+        assert_eq!(UserEventWire::decode(&bytes).unwrap().into_event(2), event);
+    }
 }

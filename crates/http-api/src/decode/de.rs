@@ -1,0 +1,320 @@
+//! A deserializer over a JSON tree that matches keys and types leniently.
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Error, Value};
+
+/// How lenient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Keys in any case; types as declared.
+    Strict,
+    /// Keys in any case, with or without underscores; numbers and truth values may be text.
+    Lenient,
+}
+
+/// Other names of fields: struct, name without underscores in lower case, field.
+const ALIASES: &[(&str, &str, &str)] = &[
+    ("CheckType", "args", "ScriptArgs"),
+    ("CheckType", "id", "CheckID"),
+    ("ServiceDefinition", "service", "Name"),
+];
+
+/// Whether a key names a field.
+pub fn same_key(key: &str, field: &str, style: Style) -> bool {
+    match style {
+        Style::Strict => key.eq_ignore_ascii_case(field),
+        Style::Lenient => {
+            let mut key = key.bytes().filter(|byte| *byte != b'_');
+            let mut field = field.bytes().filter(|byte| *byte != b'_');
+            loop {
+                match (key.next(), field.next()) {
+                    (None, None) => return true,
+                    (Some(a), Some(b)) if a.eq_ignore_ascii_case(&b) => {}
+                    _ => return false,
+                }
+            }
+        }
+    }
+}
+
+/// See the module.
+pub struct ValueDeserializer {
+    value: Value,
+    style: Style,
+}
+
+impl ValueDeserializer {
+    /// Over a tree.
+    pub fn new(value: Value, style: Style) -> Self {
+        Self { value, style }
+    }
+
+    /// The value with text turned into what it says, where that is allowed.
+    fn scalar(self) -> Value {
+        match (self.style, self.value) {
+            (Style::Lenient, Value::String(text)) => match text.trim() {
+                "" => Value::Null,
+                "true" | "t" | "T" | "True" | "TRUE" => Value::Bool(true),
+                "false" | "f" | "F" | "False" | "FALSE" => Value::Bool(false),
+                digits => match digits.parse::<serde_json::Number>() {
+                    Ok(number) => Value::Number(number),
+                    Err(_) => Value::String(text),
+                },
+            },
+            (_, value) => value,
+        }
+    }
+}
+
+/// The field that a key names; an exact match goes before others.
+fn field_of(
+    key: &str,
+    name: &'static str,
+    fields: &'static [&'static str],
+    style: Style,
+) -> Option<&'static str> {
+    if let Some(field) = fields.iter().find(|field| **field == key) {
+        return Some(field);
+    }
+    if let Some(field) = fields.iter().find(|field| same_key(key, field, style)) {
+        return Some(field);
+    }
+    ALIASES
+        .iter()
+        .find(|(of, alias, _)| style == Style::Lenient && *of == name && same_key(key, alias, style))
+        .and_then(|(_, _, field)| fields.iter().find(|known| *known == field))
+        .copied()
+}
+
+macro_rules! numbers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.scalar() {
+                Value::Null => visitor.visit_u64(0),
+                Value::Bool(truth) => visitor.visit_u64(truth.into()),
+                other => other.$method(visitor),
+            }
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for ValueDeserializer {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.value.deserialize_any(visitor)
+    }
+
+    numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.scalar() {
+            Value::Null => visitor.visit_f64(0.0),
+            other => other.deserialize_f64(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let style = self.style;
+        match self.scalar() {
+            Value::Null => visitor.visit_bool(false),
+            Value::Number(number) if style == Style::Lenient => {
+                visitor.visit_bool(number.as_f64() != Some(0.0))
+            }
+            other => other.deserialize_bool(visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match (self.style, self.value) {
+            (_, Value::Null) => visitor.visit_str(""),
+            (Style::Lenient, Value::Number(number)) => visitor.visit_string(number.to_string()),
+            (Style::Lenient, Value::Bool(truth)) => visitor.visit_str(if truth { "1" } else { "0" }),
+            (_, other) => other.deserialize_string(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let style = self.style;
+        let items = match self.value {
+            Value::Null => Vec::new(),
+            Value::Array(items) => items,
+            // One thing where a list is wanted stands for a list of one.
+            single @ (Value::String(_) | Value::Object(_)) if style == Style::Lenient => vec![single],
+            other => return other.deserialize_seq(visitor),
+        };
+        visitor.visit_seq(Items { items: items.into_iter(), style })
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let entries = match self.value {
+            Value::Null => serde_json::Map::new(),
+            Value::Object(entries) => entries,
+            other => return other.deserialize_map(visitor),
+        };
+        visitor.visit_map(Entries { entries: entries.into_iter(), value: None, style: self.style })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let style = self.style;
+        let entries = match self.value {
+            Value::Null => serde_json::Map::new(),
+            Value::Object(entries) => entries,
+            other => return other.deserialize_struct(name, fields, visitor),
+        };
+        let mut known: Vec<(&'static str, Value)> = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let Some(field) = field_of(&key, name, fields, style) else { continue };
+            if value.is_null() {
+                continue;
+            }
+            match known.iter_mut().find(|(taken, _)| *taken == field) {
+                // Of two spellings of one field the exact one counts.
+                Some(slot) if key == field => slot.1 = value,
+                Some(_) => {}
+                None => known.push((field, value)),
+            }
+        }
+        visitor.visit_map(Fields { fields: known.into_iter(), value: None, style })
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct enum identifier
+    }
+}
+
+struct Items {
+    items: std::vec::IntoIter<Value>,
+    style: Style,
+}
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        self.items.next().map(|value| seed.deserialize(ValueDeserializer::new(value, self.style))).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct Entries {
+    entries: serde_json::map::IntoIter,
+    value: Option<(String, Value)>,
+    style: Style,
+}
+
+impl<'de> MapAccess<'de> for Entries {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let result = seed.deserialize(IntoDeserializer::<Error>::into_deserializer(key.clone()));
+        self.value = Some((key, value));
+        result.map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let (key, value) = self.value.take().ok_or_else(|| Error::custom("value without key"))?;
+        seed.deserialize(ValueDeserializer::new(value, self.style))
+            .map_err(|error| Error::custom(format_args!("{key}: {error}")))
+    }
+}
+
+struct Fields {
+    fields: std::vec::IntoIter<(&'static str, Value)>,
+    value: Option<(&'static str, Value)>,
+    style: Style,
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((field, value)) = self.fields.next() else { return Ok(None) };
+        self.value = Some((field, value));
+        seed.deserialize(StrDeserializer::<Error>::new(field)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let (field, value) = self.value.take().ok_or_else(|| Error::custom("value without key"))?;
+        seed.deserialize(ValueDeserializer::new(value, self.style))
+            .map_err(|error| Error::custom(format_args!("{field}: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::catalog::RegisterRequest;
+    use model::definition::ServiceDefinition;
+    use model::duration::GoDuration;
+
+    use crate::decode::{lenient, strict};
+
+    #[test]
+    fn keys_in_any_case() {
+        let body = br#"{"node":"n1","ADDRESS":"10.0.0.1","Service":{"service":"web","port":80,"tags":null},"Whatever":1}"#;
+        let request: RegisterRequest = strict(body).unwrap();
+        assert_eq!((request.node.as_str(), request.address.as_str()), ("n1", "10.0.0.1"));
+        let service = request.service.unwrap();
+        assert_eq!((service.service.as_str(), service.port, service.tags.len()), ("web", 80, 0));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for body in ["", "{", "[]", r#"{"Node":1}"#, r#"{"Service":{"Service":"web","Port":"80"}}"#] {
+            let error = strict::<RegisterRequest>(body.as_bytes()).unwrap_err();
+            assert_eq!(error.status, 400, "{body}");
+        }
+    }
+
+    #[test]
+    fn registrations_take_snake_case_and_text_numbers() {
+        let body = br#"{"id":"app-1","name":"app","port":"99","enable_tag_override":"true",
+            "tagged_addresses":{"lan":{"address":"10.0.0.1","port":5}},"weights":{"passing":3},
+            "check":{"ttl":"30s","deregister_critical_service_after":"90m","args":["a","b"],"id":"c"}}"#;
+        let service: ServiceDefinition = lenient(body).unwrap();
+        assert_eq!((service.id.as_str(), service.port, service.enable_tag_override), ("app-1", 99, true));
+        assert_eq!(service.tagged_addresses["lan"].port, 5);
+        assert_eq!(service.weights.unwrap().passing, 3);
+        assert_eq!(service.check.ttl, GoDuration::from_secs(30));
+        assert_eq!(service.check.deregister_critical_service_after, GoDuration::from_secs(5400));
+        assert_eq!(service.check.script_args, ["a", "b"]);
+        assert_eq!(service.check.check_id, "c");
+    }
+}

@@ -1,0 +1,133 @@
+//! `/v1/health`.
+
+use std::sync::Arc;
+
+use model::error::RpcError;
+use model::health::{ChecksInStateRequest, IndexedHealthChecks};
+use model::methods::{HealthChecksInState, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes};
+use model::options::{NodeSpecificRequest, QueryOptions};
+
+use super::catalog::{is_far, service_request};
+use super::fetch::{Fetched, failed_read, read, read_cached, told};
+use crate::api::error::ApiError;
+use crate::cache::CacheKind;
+use crate::face::Face;
+use crate::face::call::Call;
+use crate::face::options::{self, ReadOptions};
+use crate::face::reply::Reply;
+use crate::face::route::Answer;
+use crate::json::{self, Empties};
+use crate::translate;
+
+/// The longest answer about one service that is allotted at once, entries.
+const CAPACITY_ENTRIES: usize = 4096;
+
+fn checks(result: Result<IndexedHealthChecks, RpcError>, query: &QueryOptions) -> Reply {
+    let fetched = match result {
+        Ok(reply) => Fetched::Owned(reply),
+        Err(error) => return failed_read(error),
+    };
+    let reply = Reply::write(64 + fetched.health_checks.len() * 320, |out| {
+        json::array(out, &fetched.health_checks, |out, check: &Arc<_>| {
+            json::health_check(out, check, Empties::Lists);
+        });
+    });
+    told(reply, &fetched, query)
+}
+
+/// `GET /v1/health/node/<name>`.
+pub fn node_checks(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(async move {
+        let ReadOptions { datacenter, query } = options::read(face, &call)?;
+        let node = call.rest().to_owned();
+        if node.is_empty() {
+            return Err(ApiError::bad_request("Missing node name"));
+        }
+        let args = NodeSpecificRequest { datacenter, node, options: query.clone() };
+        Ok(checks(read::<HealthNodeChecks>(face, args).await, &query))
+    })
+}
+
+/// `GET /v1/health/checks/<service>`.
+pub fn service_checks(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(async move {
+        let ReadOptions { datacenter, query } = options::read(face, &call)?;
+        let args = service_request(face, &call, datacenter, query.clone(), false)?;
+        Ok(checks(read::<HealthServiceChecks>(face, args).await, &query))
+    })
+}
+
+/// `GET /v1/health/state/<state>`.
+pub fn checks_in_state(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(async move {
+        let ReadOptions { datacenter, query } = options::read(face, &call)?;
+        let state = call.rest().to_owned();
+        if state.is_empty() {
+            return Err(ApiError::bad_request("Missing check state"));
+        }
+        let args = ChecksInStateRequest {
+            node_meta_filters: options::node_meta(&call),
+            source: options::source(face, &call, &datacenter),
+            datacenter,
+            state,
+            options: query.clone(),
+        };
+        Ok(checks(read::<HealthChecksInState>(face, args).await, &query))
+    })
+}
+
+/// `GET /v1/health/service/<name>`.
+pub fn service(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(entries(face, call, Of::Service))
+}
+
+/// `GET /v1/health/connect/<name>`.
+pub fn connect(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(entries(face, call, Of::Connect))
+}
+
+/// `GET /v1/health/ingress/<name>`.
+pub fn ingress(face: &Face, call: Call) -> Answer<'_> {
+    Box::pin(entries(face, call, Of::Ingress))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Service,
+    Connect,
+    Ingress,
+}
+
+async fn entries(face: &Face, call: Call, of: Of) -> Result<Reply, ApiError> {
+    let ReadOptions { datacenter, query } = options::read(face, &call)?;
+    let mut args = service_request(face, &call, datacenter, query.clone(), of == Of::Connect)?;
+    args.ingress = of == Of::Ingress;
+    let far = is_far(face, &call, &args.datacenter);
+    let mut fetched = read_cached::<HealthServiceNodes>(face, args, CacheKind::Refreshed).await?;
+    let Some(passing) = passing_only(&call) else {
+        let refusal = Reply::from(ApiError::bad_request("Invalid value for ?passing"));
+        return Ok(told(refusal, &fetched, &query));
+    };
+    if far {
+        translate::entries(&mut fetched.to_mut().nodes);
+    }
+    let capacity = 64 + fetched.nodes.len().min(CAPACITY_ENTRIES) * 1280;
+    let reply = Reply::write(capacity, |out| {
+        let shown = fetched
+            .nodes
+            .iter()
+            .filter(|entry| !passing || entry.checks.iter().all(|check| check.status == "passing"));
+        json::array(out, shown, json::check_service_node);
+    });
+    Ok(told(reply, &fetched, &query))
+}
+
+/// `passing` without value or true: only instances whose checks all pass. `None` for a value that
+/// is no truth value.
+fn passing_only(call: &Call) -> Option<bool> {
+    match call.params.find("passing") {
+        None => Some(false),
+        Some("") => Some(true),
+        Some(value) => super::kv_write::truth(value),
+    }
+}

@@ -1,0 +1,197 @@
+//! From a request to an answer: path, route, parameters, body, reply.
+
+pub mod body;
+pub mod call;
+pub mod options;
+pub mod params;
+pub mod path;
+pub mod reply;
+pub mod route;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, header};
+use model::road::Road;
+
+use crate::api::agent::AgentApi;
+use crate::api::config::FaceConfig;
+use crate::api::snapshot::SnapshotPort;
+use crate::cache::Cache;
+use body::{ReplyBody, RequestBody};
+use call::Call;
+use reply::Reply;
+use route::{Found, Verb};
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP, from this address.
+    Ip(IpAddr),
+    /// Over a unix socket.
+    Unix,
+}
+
+/// The whole HTTP face of an agent.
+pub struct Face {
+    /// The agent itself.
+    pub agent: Arc<dyn AgentApi>,
+    /// Calls to the servers.
+    pub road: Road,
+    /// Snapshot streams.
+    pub snapshots: Arc<dyn SnapshotPort>,
+    pub(crate) cache: Cache,
+}
+
+impl Face {
+    /// A face over an agent and its road.
+    pub fn new(agent: Arc<dyn AgentApi>, road: Road, snapshots: Arc<dyn SnapshotPort>) -> Self {
+        let cache = Cache::new(road.clone());
+        Self { agent, road, snapshots, cache }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Response<ReplyBody> {
+        let config = self.agent.config();
+        let (parts, body) = request.into_parts();
+        let raw_path = parts.uri.path();
+        let gzip = accepts_gzip(&parts.headers);
+        let reply = match path::decode(raw_path) {
+            None => Reply::text(StatusCode::BAD_REQUEST, "malformed path"),
+            Some(decoded) => match path::clean(&decoded) {
+                Some(clean) => Reply::redirect(&clean, parts.uri.query()),
+                None => match route::find(&decoded) {
+                    Found::Route(route, rest_at) => {
+                        let call = Call::new(&parts, body, decoded, rest_at, peer, Arc::clone(&config));
+                        self.routed(route, call, &config, &parts.method).await
+                    }
+                    Found::Slash => Reply::redirect(&format!("{decoded}/"), parts.uri.query()),
+                    Found::Nothing => self.outside(&decoded, &config),
+                },
+            },
+        };
+        reply.into_response(&config.response_headers, gzip)
+    }
+
+    async fn routed(
+        &self,
+        route: &'static route::Route,
+        call: Call,
+        config: &FaceConfig,
+        method: &Method,
+    ) -> Reply {
+        let pretty = call.params.has("pretty");
+        let mut reply = self.admitted(route, call, config, method).await;
+        if pretty {
+            reply.indent();
+        }
+        reply.set("X-Consul-Default-Acl-Policy", config.acl_default_policy.as_str());
+        if config.translate_wan_addrs {
+            reply.set("X-Consul-Translate-Addresses", "true");
+        }
+        reply.set("Vary", "Accept-Encoding");
+        reply
+    }
+
+    async fn admitted(
+        &self,
+        route: &'static route::Route,
+        call: Call,
+        config: &FaceConfig,
+        method: &Method,
+    ) -> Reply {
+        if config.block_endpoints.iter().any(|prefix| call.path.starts_with(prefix.as_str())) {
+            return Reply::text(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration");
+        }
+        let Some(verb) = Verb::of(method) else {
+            if method == Method::OPTIONS {
+                let mut reply = Reply::empty();
+                reply.set("Allow", route.allow().as_str());
+                return reply;
+            }
+            return Reply::method_not_allowed(method.as_str(), &route.allow());
+        };
+        if !route.verbs.contains(&verb) {
+            return Reply::method_not_allowed(method.as_str(), &route.allow());
+        }
+        if !call.params.get("ns").is_empty() {
+            return Reply::text(
+                StatusCode::BAD_REQUEST,
+                "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
+            );
+        }
+        if call.headers.get("x-consul-namespace").is_some_and(|name| !name.is_empty()) {
+            return Reply::text(
+                StatusCode::BAD_REQUEST,
+                "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
+            );
+        }
+        if verb != Verb::Get && !may_write(config, call.peer) {
+            return Reply::text(StatusCode::FORBIDDEN, "Access is restricted");
+        }
+        match (route.handler)(self, call.with_verb(verb)).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::from(error),
+        }
+    }
+
+    /// The paths outside `/v1`.
+    fn outside(&self, path: &str, config: &FaceConfig) -> Reply {
+        if path == "/" {
+            if config.ui_enabled {
+                return Reply::redirect(&config.ui_content_path, None);
+            }
+            return Reply::plain(
+                "Proconsul agent: the web interface is off; ui_config.enabled turns it on.\n",
+            );
+        }
+        Reply::not_found()
+    }
+}
+
+/// Whether writes are taken from this peer.
+fn may_write(config: &FaceConfig, peer: Peer) -> bool {
+    let Peer::Ip(address) = peer else { return true };
+    config.allow_write_http_from.is_empty()
+        || config.allow_write_http_from.iter().any(|(network, bits)| contains(*network, *bits, address))
+}
+
+fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
+    match (network, address.to_canonical()) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let shift = 32_u32.saturating_sub(bits.into());
+            shift == 32 || (network.to_bits() >> shift) == (address.to_bits() >> shift)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let shift = 128_u32.saturating_sub(bits.into());
+            shift == 128 || (network.to_bits() >> shift) == (address.to_bits() >> shift)
+        }
+        _ => false,
+    }
+}
+
+fn accepts_gzip(headers: &http::HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+            !refused && (name.eq_ignore_ascii_case("gzip") || name == "*")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let v4 = |text: &str| IpAddr::V4(text.parse().unwrap());
+        assert!(contains(v4("127.0.0.0"), 8, v4("127.9.9.9")));
+        assert!(!contains(v4("127.0.0.0"), 8, v4("10.0.0.1")));
+        assert!(contains(v4("0.0.0.0"), 0, v4("10.0.0.1")));
+        assert!(contains(v4("10.0.0.1"), 32, v4("10.0.0.1")));
+        assert!(!contains("::1".parse().unwrap(), 128, v4("127.0.0.1")));
+    }
+}
