@@ -8,13 +8,15 @@ use bytes::{Buf, Bytes, BytesMut};
 use msgpack::Scanner;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// Headers beyond this are refused: a method name, and an error text.
 const MAX_HEADER: usize = 1 << 20;
 /// Room made for the next read. Idle streams keep this much, so it is small.
 const READ_ROOM: usize = 512;
-/// A message that has begun makes progress at least this often.
-const STALL: Duration = Duration::from_secs(30);
+/// A message that has begun makes progress at least this often, in either direction. Beyond it
+/// the other side holds our memory for nothing.
+const STALL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -127,7 +129,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             let begun = self.is_mid_message();
             let read = self.io.read_buf(&mut self.buffer);
             let n = if begun {
-                match tokio::time::timeout(STALL, read).await {
+                match timeout(STALL, read).await {
                     Ok(n) => n?,
                     Err(_) => return Err(ReadError::Stalled),
                 }
@@ -169,8 +171,12 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
 /// Writes several pieces as one message, in one frame or packet where the transport can.
 pub async fn write_parts<W: AsyncWrite + Unpin>(io: &mut W, first: &[u8], second: &[u8]) -> io::Result<()> {
     let (mut first, mut second) = (first, second);
-    while first.has_remaining() {
-        let n = io.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]).await?;
+    while first.has_remaining() || second.has_remaining() {
+        let parts = [IoSlice::new(first), IoSlice::new(second)];
+        let n = match timeout(STALL, io.write_vectored(&parts)).await {
+            Ok(n) => n?,
+            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "stream closed: message stalled")),
+        };
         if n == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -178,7 +184,6 @@ pub async fn write_parts<W: AsyncWrite + Unpin>(io: &mut W, first: &[u8], second
         first.advance(of_first);
         second.advance(n - of_first);
     }
-    io.write_all(second).await?;
     io.flush().await
 }
 

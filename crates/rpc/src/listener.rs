@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::serve::{CallMetrics, RpcHandler, serve};
 use crate::transport::{Acceptor, BoxIo, PlainAcceptor, tune_socket};
@@ -291,7 +291,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         other => {
             let handler = shared.others.read().get(&other).cloned();
             let Some(handler) = handler else {
-                info!(%peer, byte, "rpc: unrecognized first byte, closing");
+                warn!(%peer, byte, "rpc: unrecognized first byte, closing");
                 return;
             };
             if other == first_byte::RAFT {

@@ -380,8 +380,8 @@ impl Inner {
                 Slot::Ready(connection) if connection.session.unusable().is_none() => {
                     return Ok(Arc::clone(connection));
                 }
-                Slot::Dialing(dialing) => dialing.clone(),
-                Slot::Ready(_) | Slot::Empty => {
+                Slot::Dialing(dialing) if dialing.peek().is_none() => dialing.clone(),
+                Slot::Dialing(_) | Slot::Ready(_) | Slot::Empty => {
                     let dialing = self.start_dialing(target, server);
                     *slot = Slot::Dialing(dialing.clone());
                     dialing

@@ -333,12 +333,8 @@ impl Core {
             self.push(Kind::WindowUpdate, RST, id, 0);
             return Ok(());
         }
-        let mut stream = StreamState::new(true);
-        let grant = self.config.window.saturating_sub(INITIAL_WINDOW);
-        stream.recv_window += grant;
-        self.streams.insert(id, stream);
+        self.streams.insert(id, StreamState::new(true));
         self.inbound += 1;
-        self.push(Kind::WindowUpdate, ACK, id, grant);
         self.backlog.push_back(id);
         self.wakes.extend(self.acceptor.take());
         Ok(())
@@ -394,11 +390,17 @@ impl Core {
     }
 
     pub(super) fn accept(&mut self, waker: &Waker) -> Result<Attempt<u32>, SessionError> {
-        while let Some(id) = self.backlog.pop_front() {
-            if self.streams.contains_key(&id) {
-                self.handles += 1;
-                return Ok(Attempt::Done(id));
+        // Streams do not leave before they are accepted, so what stands here exists.
+        if let Some(id) = self.backlog.pop_front() {
+            self.handles += 1;
+            let grant = self.config.window.saturating_sub(INITIAL_WINDOW);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.recv_window += grant;
             }
+            if self.ended.is_none() {
+                self.push(Kind::WindowUpdate, ACK, id, grant);
+            }
+            return Ok(Attempt::Done(id));
         }
         if let Some(error) = &self.ended {
             return Err(error.clone());

@@ -5,8 +5,9 @@
 //! [`Stream`] are its handles, [`Driver`] the one task that moves its bytes.
 //!
 //! Three habits that peers depend on:
-//! - A new stream is acknowledged when it arrives. A peer stops opening streams when 256 are not
-//!   acknowledged, and each blocking query keeps one open without an answer.
+//! - A new stream is acknowledged when it is accepted, not with its first answer. A peer stops
+//!   opening streams when 256 are not acknowledged, and each blocking query keeps one open without
+//!   an answer. That limit of the peer's is also what keeps the backlog of 256 from overflowing.
 //! - The frame that opens a stream is sent together with its first data: the reference waits for
 //!   that data before it accepts any other stream.
 //! - Reading after closing one's own side is not relied on: a stream dropped by its owner is
