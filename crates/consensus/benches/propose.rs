@@ -44,11 +44,11 @@ fn setting(name: &str, default: u64) -> u64 {
 /// User and system time of this process so far.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<u64> =
+    let fields: Vec<i64> =
         stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
     // Fields 14 and 15; the state letter and the name are not numbers.
-    let ticks = fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0);
-    Duration::from_millis(ticks * 10)
+    let ticks: i64 = fields.iter().skip(10).take(2).sum();
+    Duration::from_millis(ticks.unsigned_abs() * 10)
 }
 
 #[tokio::main]
@@ -92,7 +92,10 @@ async fn main() {
     let mut latencies = tasks.join_all().await.concat();
     let (elapsed, used) = (begun.elapsed(), cpu() - cpu_before);
     latencies.sort_unstable();
-    let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+    let at = |q: f64| {
+        let last = latencies.len().saturating_sub(1) as f64;
+        latencies.get((last * q) as usize).copied().unwrap_or_default()
+    };
     println!(
         "{} clients: {:.0} writes/s, p50 {:?}, p99 {:?}, max {:?}, {:.1} us CPU each",
         clients,
@@ -103,7 +106,7 @@ async fn main() {
         used.as_secs_f64() * 1e6 / latencies.len() as f64,
     );
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        for line in status.lines().filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM")) {
+        for line in status.lines().filter(|l| l.starts_with("Rss") || l.starts_with("VmHWM")) {
             println!("{line}");
         }
     }

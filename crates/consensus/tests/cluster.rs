@@ -397,3 +397,23 @@ async fn peers_of_other_clusters_are_refused() {
     let _: Option<&dyn RaftDial> = None;
     let _: fn(&Consensus<common::Journal>) -> bool = Consensus::is_leader;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failover_is_prompt_with_the_default_timings() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = Vec::new();
+    for n in 1..=3 {
+        let mut c = config(n, Some(dir.path().join(n.to_string())));
+        c.timings = consensus::Timings::default();
+        servers.push(Server::start(&net, c).await);
+    }
+    common::bootstrap(&servers).await;
+    let l = leader(&servers).await;
+    servers[l].propose("before").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    servers.remove(l).crash().await;
+    let took = propose_anywhere(&servers, "after").await;
+    assert!(took < Duration::from_secs(3), "took {took:?}");
+    println!("writes again after {took:?}");
+}

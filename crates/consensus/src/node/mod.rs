@@ -1,11 +1,13 @@
 //! The handle the rest of the program holds.
 
 mod failover;
+mod health;
 mod members;
 mod reads;
 mod snapshots;
 mod state;
 mod stats;
+mod telemetry;
 
 pub use members::Member;
 pub use state::{RaftState, Role};
@@ -111,6 +113,7 @@ struct Shared<F: Fsm> {
     contact: Arc<Mutex<Option<Instant>>>,
     state: watch::Receiver<RaftState>,
     reads: ReadQueue,
+    meters: telemetry::Meters,
     snapshot_lock: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
@@ -188,6 +191,7 @@ impl<F: Fsm> Consensus<F> {
             contact,
             state,
             reads,
+            meters: telemetry::Meters::new(),
             snapshot_lock: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(tasks),
             stopping,
@@ -195,6 +199,7 @@ impl<F: Fsm> Consensus<F> {
         let consensus = Self { shared };
         consensus.spawn_owned(failover::run, gone_rx);
         consensus.spawn_owned(snapshots::run, ());
+        consensus.spawn_owned(health::run, ());
         Ok(consensus)
     }
 
@@ -259,10 +264,13 @@ impl<F: Fsm> Consensus<F> {
         if let Some(problem) = self.shared.health.problem() {
             return Err(ConsensusError::Storage(problem));
         }
+        self.shared.meters.apply.increment(1);
+        let began = Instant::now();
         let write = self.shared.raft.client_write(Command { kind, data });
         let response = tokio::time::timeout(self.shared.config.propose_timeout, write)
             .await
             .map_err(|_| ConsensusError::Timeout)??;
+        self.shared.meters.commit_time.record(telemetry::millis(began.elapsed()));
         Ok(response.data)
     }
 

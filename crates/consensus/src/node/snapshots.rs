@@ -1,12 +1,12 @@
 //! When snapshots are taken, and user restores.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver;
 use rand::Rng;
 
-use super::Consensus;
+use super::{Consensus, telemetry};
 use crate::error::ConsensusError;
 use crate::fsm::Fsm;
 use crate::machine;
@@ -73,9 +73,11 @@ impl<F: Fsm> Consensus<F> {
         if shared.snapshots.current().is_some_and(|s| s.meta.last_log_id >= last) {
             return Ok(index);
         }
+        let began = Instant::now();
         machine::write(shared.snapshots.clone(), capture)
             .await
             .map_err(|e| ConsensusError::Storage(e.to_string()))?;
+        telemetry::snapshot_written(began);
         shared.raft.trigger().snapshot().await?;
         shared
             .raft

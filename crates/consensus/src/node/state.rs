@@ -8,7 +8,7 @@ use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Config, Engine, Member};
+use super::{Config, Engine, Member, telemetry};
 use crate::fsm::Fsm;
 use crate::log::StorageHealth;
 use crate::machine::Progress;
@@ -129,6 +129,13 @@ fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: 
     }
 }
 
+fn report(metrics: &Metrics, state: &RaftState) {
+    telemetry::indexes(state.commit, state.applied);
+    if let (Role::Leader, Some(at)) = (state.role, metrics.last_quorum_acked) {
+        telemetry::last_contact(age(&at));
+    }
+}
+
 pub fn spawn<F: Fsm>(
     tasks: &mut JoinSet<()>,
     config: &Config,
@@ -148,7 +155,7 @@ pub fn spawn<F: Fsm>(
         loop {
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { break },
-                _ = tick.tick() => {}
+                _ = tick.tick() => report(&metrics.borrow_watched(), &tx.borrow()),
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             let next = {
@@ -160,6 +167,9 @@ pub fn spawn<F: Fsm>(
                 && !*stop.borrow()
             {
                 tracing::error!(why, problem = ?health.problem(), "consensus stopped");
+            }
+            if next.role != tx.borrow().role {
+                telemetry::role_changed(next.role);
             }
             tx.send_if_modified(|state| {
                 let changed = *state != next;

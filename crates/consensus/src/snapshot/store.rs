@@ -14,6 +14,10 @@ use crate::types::alias::{Snapshot, SnapshotMeta};
 /// Finished snapshots kept.
 const KEEP: usize = 2;
 
+/// A large snapshot is synced piece by piece: one sync of all of it would hold up
+/// the log's own syncs on the same disk.
+const SYNC_EVERY: usize = 4 << 20;
+
 /// A directory that is removed unless it was renamed away.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
@@ -119,7 +123,7 @@ impl SnapshotStore {
                 let path = self.temp_dir(dir)?;
                 let guard = Arc::new(TempDir(path.clone()));
                 let file = File::create(path.join("state.bin"))?;
-                (Sink::File(BufWriter::with_capacity(256 << 10, file)), Some(path), Some(guard))
+                (Sink::File(BufWriter::with_capacity(256 << 10, file), 0), Some(path), Some(guard))
             }
         };
         Ok(Incoming { sink: Checked { inner: sink, crc: Crc64::default(), size: 0 }, path: body, guard })
@@ -228,21 +232,31 @@ fn load(path: &Path) -> io::Result<Snapshot> {
 }
 
 enum Sink {
-    File(BufWriter<File>),
+    /// And the bytes written since the last sync.
+    File(BufWriter<File>, usize),
     Memory(Vec<u8>),
 }
 
 impl Write for Sink {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.write(buf),
+            Self::File(file, unsynced) => {
+                let n = file.write(buf)?;
+                *unsynced += n;
+                if *unsynced >= SYNC_EVERY {
+                    file.flush()?;
+                    file.get_ref().sync_data()?;
+                    *unsynced = 0;
+                }
+                Ok(n)
+            }
             Self::Memory(bytes) => bytes.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.flush(),
+            Self::File(file, _) => file.flush(),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -276,11 +290,11 @@ impl Incoming {
         let Checked { inner, crc, size } = self.sink;
         let body = match (inner, self.path) {
             (Sink::Memory(bytes), _) => Body::Memory(bytes.into()),
-            (Sink::File(file), Some(path)) => {
+            (Sink::File(file, _), Some(path)) => {
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
                 Body::Directory(path)
             }
-            (Sink::File(_), None) => return Err(io::Error::other("snapshot file without a directory")),
+            (Sink::File(..), None) => return Err(io::Error::other("snapshot file without a directory")),
         };
         Ok(SnapshotData { offset, size, crc: crc.value(), body, guard: self.guard })
     }
