@@ -75,6 +75,10 @@ pub(super) async fn start(config: PoolConfig) -> Result<(Arc<Shared>, Vec<(Strin
     };
     let disk = Disk::start(snapshot, config.keyring_path.clone()).map_err(PoolError::Thread)?;
 
+    let mut config = config;
+    if addr == bound {
+        config.swim.announce_source = false;
+    }
     let seed = rand::random();
     let started = Instant::now();
     let tcp_timeout = config.swim.tcp_timeout;

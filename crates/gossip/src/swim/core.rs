@@ -344,6 +344,18 @@ impl Swim {
         true
     }
 
+    /// Takes in members as if they were known long since: nobody is told, the delegate neither. A
+    /// simulation begins with a pool that has converged this way; ours is left out.
+    pub fn preload<'a>(&mut self, nodes: impl IntoIterator<Item = &'a Node>) {
+        for node in nodes {
+            if self.table.find(node.name()).is_none() {
+                let node = Node { changed: self.now, ..node.clone() };
+                self.table.insert(node, &mut self.rng);
+            }
+        }
+        self.queue = TransmitQueue::new();
+    }
+
     // ---- questions ------------------------------------------------------------------------
 
     /// All known members, whatever their state, ourselves among them.
@@ -365,6 +377,11 @@ impl Swim {
     /// Members that are alive, ourselves among them while we have not left.
     pub fn num_alive(&self) -> usize {
         self.table.num_alive()
+    }
+
+    /// Members that are suspected to be dead but may still refute it.
+    pub fn num_suspect(&self) -> usize {
+        self.table.num_suspect()
     }
 
     /// All known members, also dead and left ones that are not dropped yet.

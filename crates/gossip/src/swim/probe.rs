@@ -126,18 +126,20 @@ impl Swim {
     }
 
     fn ping(&self, seq_no: u32, node: &str) -> Option<Vec<u8>> {
-        let info = &self.local().info;
-        let encoded = with_octets(info.ip, |addr| {
-            let ping = Ping {
-                seq_no,
-                node,
-                source_addr: Raw(addr),
-                source_port: info.port,
-                source_node: &info.name,
-            };
+        let encoded = self.with_source(|source_addr, source_port, source_node| {
+            let ping = Ping { seq_no, node, source_addr, source_port, source_node };
             wire::encode(MessageType::Ping, &ping)
         });
         encoded.inspect_err(|error| tracing::error!(%error, "memberlist: cannot encode ping")).ok()
+    }
+
+    /// Runs `f` with our address, port and name as a probe tells them; empty if it need not.
+    fn with_source<R>(&self, f: impl FnOnce(Raw<'_>, u16, &str) -> R) -> R {
+        if !self.cfg.announce_source {
+            return f(Raw::default(), 0, "");
+        }
+        let info = &self.local().info;
+        with_octets(info.ip, |addr| f(Raw(addr), info.port, &info.name))
     }
 
     /// No ack in time: ask others, and try a stream.
@@ -149,21 +151,20 @@ impl Swim {
 
         let target = node.name().clone();
         let helpers = self.random_members(self.cfg.indirect_checks, &mut |n| *n.name() != target);
-        let info = self.local().info.clone();
         let mut expected_nacks = 0;
         for helper in &helpers {
             let nack = helper.protocol_max() >= NACK_PROTOCOL;
             let request = with_octets(node.info.ip, |target| {
-                with_octets(info.ip, |source| {
+                self.with_source(|source_addr, source_port, source_node| {
                     let request = IndirectPing {
                         seq_no: seq,
                         target: Raw(target),
                         port: node.info.port,
                         node: node.name(),
                         nack,
-                        source_addr: Raw(source),
-                        source_port: info.port,
-                        source_node: &info.name,
+                        source_addr,
+                        source_port,
+                        source_node,
                     };
                     wire::encode(MessageType::IndirectPing, &request)
                 })
@@ -278,7 +279,7 @@ impl Swim {
         let payload = delegate.ack_payload();
         let payload = if payload.is_empty() { None } else { Some(Raw(payload.as_slice())) };
         let to = reply_address(ping.source_addr, ping.source_port, from);
-        let target = self.table.find(ping.source_node);
+        let target = self.slot_of_source(ping.source_node, from);
         if let Ok(ack) = wire::encode(MessageType::Ack, &Ack { seq_no: ping.seq_no, payload }) {
             self.send_with_riders(to, target, ack.into(), delegate);
         }

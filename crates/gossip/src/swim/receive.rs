@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::Delegate;
 use super::core::Swim;
 use super::queue::TELL_EVERYONE;
-use super::table::bit_of;
+use super::table::{Slot, bit_of};
 use crate::wire::{self, Accusation, Ack, Alive, IndirectPing, MessageType, Nack, PacketError, Ping};
 
 impl Swim {
@@ -88,9 +88,17 @@ impl Swim {
 
     /// The bit of the member at this address, in pools small enough to look.
     fn bit_of_address(&self, from: SocketAddr) -> u64 {
-        if self.table.len() > TELL_EVERYONE {
-            return 0;
+        self.slot_of_source("", from).and_then(bit_of).unwrap_or(0)
+    }
+
+    /// The member that a probe says it comes from, or else, in small pools, the one at this address.
+    pub(super) fn slot_of_source(&self, name: &str, from: SocketAddr) -> Option<Slot> {
+        if !name.is_empty() {
+            self.table.find(name)
+        } else if self.table.len() <= TELL_EVERYONE {
+            self.table.slot_of_address(from)
+        } else {
+            None
         }
-        self.table.slot_of_address(from).and_then(bit_of).unwrap_or(0)
     }
 }

@@ -75,6 +75,10 @@ impl Table {
         self.alive
     }
 
+    pub(super) fn num_suspect(&self) -> usize {
+        self.suspect
+    }
+
     /// Bits of the members in the first 64 slots that are alive or suspect.
     pub(super) fn running(&self) -> u64 {
         self.running
