@@ -100,6 +100,8 @@ pub enum FlagError {
 pub struct Parsed {
     given: BTreeMap<&'static str, Vec<String>>,
     defaults: BTreeMap<&'static str, &'static str>,
+    /// Every flag given, in order.
+    pub ordered: Vec<(&'static str, String)>,
     /// What came after the flags.
     pub args: Vec<String>,
 }
@@ -142,6 +144,7 @@ pub fn parse(tables: &[&'static [Flag]], args: &[String]) -> Result<Parsed, Flag
             (None, _) => rest.next().cloned().ok_or_else(|| FlagError::NoValue(name.to_owned()))?,
         };
         flag.check(&value)?;
+        parsed.ordered.push((flag.name, value.clone()));
         parsed.given.entry(flag.name).or_default().push(value);
     }
     parsed.args = rest.cloned().collect();

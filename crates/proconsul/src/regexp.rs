@@ -20,11 +20,10 @@ fn reason(pattern: &str) -> String {
     let mut chars = pattern.char_indices();
     while let Some((at, c)) = chars.next() {
         match (c, class) {
-            ('\\', _) => {
-                if chars.next().is_none() {
-                    return "trailing backslash at end of expression: ``".to_owned();
-                }
+            ('\\', _) if chars.next().is_none() => {
+                return "trailing backslash at end of expression: ``".to_owned();
             }
+            ('\\', _) => {}
             (']', Some(start)) if at > start + 1 => class = None,
             (_, Some(_)) => {}
             ('[', None) => class = Some(at),

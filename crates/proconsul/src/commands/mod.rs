@@ -3,6 +3,7 @@
 mod catalog;
 mod completion;
 mod debug;
+mod dev;
 mod event;
 mod exec;
 mod force_leave;
@@ -30,7 +31,7 @@ use crate::command::{Command, Failure};
 pub fn all() -> Vec<Command> {
     let mut all = Vec::new();
     all.extend(catalog::COMMANDS);
-    all.extend([completion::COMMAND, debug::COMMAND, event::COMMAND, exec::COMMAND]);
+    all.extend([completion::COMMAND, debug::COMMAND, dev::COMMAND, event::COMMAND, exec::COMMAND]);
     all.extend([force_leave::COMMAND, info::COMMAND, join::COMMAND, keygen::COMMAND, keyring::COMMAND]);
     all.extend(kv::COMMANDS);
     all.extend([leave::COMMAND, lock::COMMAND, maint::COMMAND, members::COMMAND, monitor::COMMAND]);

@@ -47,7 +47,7 @@ fn base64_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
 }
 
 /// The only key among the arguments; keys never start with a slash.
-fn key_argument<'a>(args: &'a [String], may_be_empty: bool) -> Result<&'a str, Failure> {
+fn key_argument(args: &[String], may_be_empty: bool) -> Result<&str, Failure> {
     let key = match args {
         [] if may_be_empty => "",
         [] => return Err(Failure::new("Error! Missing KEY argument")),
