@@ -35,15 +35,26 @@ pub struct PercentileStats {
     pub p99_9: u64,
 }
 
+impl fmt::Display for PercentileStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n={} p50={} p90={} p99={}", self.samples, self.p50, self.p90, self.p99)
+    }
+}
+
 impl<T> Histogram<T> {
     pub fn new() -> Self {
         Self { counts: Box::new([0; BUCKETS]), total: 0, slots: PhantomData }
     }
 
     pub fn record(&mut self, value: u64) {
+        self.record_n(value, 1);
+    }
+
+    /// Records the same value `count` times.
+    pub fn record_n(&mut self, value: u64, count: u64) {
         let bucket = (u64::BITS - value.leading_zeros()) as usize;
-        self.counts[bucket] += 1;
-        self.total += 1;
+        self.counts[bucket] += count;
+        self.total += count;
     }
 
     /// How many values were recorded.
@@ -116,8 +127,7 @@ impl AsciiChart {
 impl fmt::Display for AsciiChart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, histogram) in &self.series {
-            let s = histogram.percentile_stats();
-            writeln!(f, "{name}: n={} p50={} p90={} p99={}", s.samples, s.p50, s.p90, s.p99)?;
+            writeln!(f, "{name}: {}", histogram.percentile_stats())?;
         }
         Ok(())
     }
