@@ -189,6 +189,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
         let entries = match self.value {
             Value::Null => serde_json::Map::new(),
             Value::Object(entries) => entries,
+            Value::Array(_) => return Err(Error::custom("a list where an object was expected")),
             other => return other.deserialize_struct(name, fields, visitor),
         };
         let mut known: Vec<(&'static str, Value)> = Vec::with_capacity(entries.len());
