@@ -1,6 +1,6 @@
 //! What reads, writes and waiting cost, and how much memory the state takes.
 //!
-//! `cargo bench -p state`, or `cargo bench -p state -- quick` for a smaller round.
+//! `cargo bench -p state -- [quick] [catalog] [keys] [waiting]`; `quick` makes a smaller round.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -92,7 +92,7 @@ fn keys(quick: bool) {
         .collect();
     measure("KV set, existing key, one a batch", count as u64 / 2, |n| {
         index += 1;
-        let commands = if index % 2 == 0 { &commands } else { &other };
+        let commands = if index.is_multiple_of(2) { &commands } else { &other };
         store.apply_batch(&[(index, commands[(n * 7919) as usize % count].clone())]);
     });
     let mut batch = Vec::new();
@@ -100,7 +100,7 @@ fn keys(quick: bool) {
         batch.clear();
         for within in 0..64 {
             index += 1;
-            let commands = if index % 3 == 0 { &commands } else { &other };
+            let commands = if index.is_multiple_of(3) { &commands } else { &other };
             batch.push((index, commands[((n * 64 + within) * 7919) as usize % count].clone()));
         }
         store.apply_batch(&batch);
@@ -162,7 +162,7 @@ fn catalog(quick: bool) {
     });
     measure("check flips, service of 1000", 5_000, |n| {
         index += 1;
-        let status = if index % 2 == 0 { "critical" } else { "passing" };
+        let status = if index.is_multiple_of(2) { "critical" } else { "passing" };
         store.apply_batch(&[(
             index,
             register(n as usize % nodes.min(1000), "thousand", "thousand-1", status),
@@ -222,7 +222,15 @@ fn waiting() {
 fn main() {
     let quick = cfg!(debug_assertions) || std::env::args().any(|arg| arg == "quick" || arg == "--test");
     println!("at start {:>10} KiB", resident_kib());
-    catalog(quick);
-    keys(quick);
-    waiting();
+    let named = |part: &str| std::env::args().any(|arg| arg == part);
+    let all = !["catalog", "keys", "waiting"].into_iter().any(named);
+    if all || named("catalog") {
+        catalog(quick);
+    }
+    if all || named("keys") {
+        keys(quick);
+    }
+    if all || named("waiting") {
+        waiting();
+    }
 }

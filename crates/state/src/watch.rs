@@ -306,7 +306,10 @@ impl Touched {
     }
 
     pub(crate) fn into_hashes(mut self) -> Vec<u64> {
-        self.tidy();
+        // A few told twice cost less than sorting.
+        if self.hashes.len() > 256 {
+            self.tidy();
+        }
         self.hashes
     }
 }

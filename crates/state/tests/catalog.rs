@@ -125,6 +125,28 @@ fn selecting_instances() {
 }
 
 #[test]
+fn the_map_of_services_follows_the_tags() {
+    let mut m = Machine::default();
+    let tagged = |id: &str, tags: &[&str]| NodeService {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..service("web", id)
+    };
+    let tags =
+        |m: &Machine| m.store.view().services(&mut none(), &meta()).1.remove("web").unwrap_or_default();
+    m.register(with_service("n1", tagged("a", &["x", "y", "x"])));
+    m.register(with_service("n1", tagged("b", &["y", "z"])));
+    assert_eq!(tags(&m), ["x", "y", "z"]);
+    m.register(with_check(check("n1", "c", "a", "passing")));
+    m.register(with_service("n1", tagged("a", &["w"])));
+    assert_eq!(tags(&m), ["w", "y", "z"]);
+    m.register(with_service("n1", NodeService { tags: vec!["q".into()], ..service("other", "b") }));
+    assert_eq!(tags(&m), ["w"]);
+    m.deregister("n1", "a", "");
+    assert_eq!(m.store.view().services(&mut none(), &meta()).1["other"], ["q"]);
+    assert_eq!(m.store.view().counts().services, 1);
+}
+
+#[test]
 fn connect_finds_proxies_and_natives() {
     let mut m = Machine::default();
     let mut proxy = service("web-sidecar", "p");

@@ -34,6 +34,26 @@ fn join(row: &NodeRow, id: &str, service: &Arc<NodeService>) -> Instance {
     Arc::new(CheckServiceNode { checks, node: Arc::clone(&row.node), service: Arc::clone(service) })
 }
 
+impl ServiceRow {
+    fn add_tags(&mut self, tags: &[String]) {
+        for tag in tags {
+            match self.tags.get_mut(tag.as_str()) {
+                Some(count) => *count = count.saturating_add(1),
+                None => drop(self.tags.insert(Arc::from(tag.as_str()), 1)),
+            }
+        }
+    }
+
+    fn remove_tags(&mut self, tags: &[String]) {
+        for tag in tags {
+            match self.tags.get_mut(tag.as_str()) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.tags.remove(tag.as_str())),
+            }
+        }
+    }
+}
+
 impl Writer {
     /// Joins one instance anew and marks its service as changed at `index`.
     pub(crate) fn join_instance(&mut self, node: &Name, id: &Name, index: u64) {
@@ -49,15 +69,21 @@ impl Writer {
             if *row.name != *service.service {
                 row.name = Arc::from(service.service.as_str());
             }
-            if row.instances.insert(key.clone(), Arc::clone(&instance)).is_none() {
-                self.tables.instances += 1;
+            let old = row.instances.insert(key.clone(), Arc::clone(&instance));
+            self.tables.instances += usize::from(old.is_none());
+            // Mostly it is the node or a check that changed.
+            if old.as_ref().is_none_or(|old| old.service.tags != service.tags) {
+                row.add_tags(&service.tags);
+                old.iter().for_each(|old| row.remove_tags(&old.service.tags));
             }
         } else {
-            let row = ServiceRow {
+            let mut row = ServiceRow {
                 name: Arc::from(service.service.as_str()),
                 index,
                 instances: OrdMap::unit(key.clone(), Arc::clone(&instance)),
+                tags: OrdMap::new(),
             };
+            row.add_tags(&service.tags);
             self.tables.services.insert(name(&service.service), Arc::new(row));
             self.tables.instances += 1;
         }
@@ -86,8 +112,9 @@ impl Writer {
         if let Some(row) = self.tables.services.get_mut(&*service_key) {
             let row = Arc::make_mut(row);
             row.index = index.max(row.index);
-            if row.instances.remove(&key).is_some() {
+            if let Some(old) = row.instances.remove(&key) {
                 self.tables.instances -= 1;
+                row.remove_tags(&old.service.tags);
             }
             if row.instances.is_empty() {
                 self.tables.services.remove(&*service_key);

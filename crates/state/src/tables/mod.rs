@@ -56,6 +56,8 @@ pub(crate) struct ServiceRow {
     /// When anything of it last changed: index `service.<name>`.
     pub(crate) index: u64,
     pub(crate) instances: OrdMap<InstanceKey, Instance>,
+    /// Every tag of an instance, with how many have it.
+    pub(crate) tags: OrdMap<Arc<str>, u32>,
 }
 
 /// A record of a type that this edition keeps but does not look into.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use model::catalog::{Node, NodeInfo, NodeService, NodeServiceList, NodeServices, ServiceName};
 
 use super::View;
-use crate::tables::NodeRow;
 use crate::tables::indexes::Table;
+use crate::tables::{NodeRow, ServiceRow};
 use crate::text::lower;
 use crate::watch::{Thing, WatchSet};
 
@@ -116,23 +116,23 @@ impl View {
         meta: &BTreeMap<String, String>,
     ) -> (u64, BTreeMap<String, Vec<String>>) {
         self.watch(ws, Thing::Services);
-        let index = if meta.is_empty() {
-            self.max_index(&[Table::Services])
-        } else {
-            self.watch(ws, Thing::Nodes);
-            self.max_index(&[Table::Services, Table::Nodes])
-        };
+        if meta.is_empty() {
+            let rows = self.tables().services.values();
+            let tags = |row: &ServiceRow| row.tags.keys().map(ToString::to_string).collect();
+            let services = rows.map(|row| (row.name.to_string(), tags(row))).collect();
+            return (self.max_index(&[Table::Services]), services);
+        }
+        self.watch(ws, Thing::Nodes);
         let mut tags: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for row in self.tables().services.values() {
-            for instance in row.instances.values() {
-                if has_meta(&instance.node.meta, meta) {
-                    let tags = tags.entry(&instance.service.service).or_default();
-                    tags.extend(instance.service.tags.iter().map(String::as_str));
-                }
+            for instance in row.instances.values().filter(|one| has_meta(&one.node.meta, meta)) {
+                let tags = tags.entry(&row.name).or_default();
+                tags.extend(instance.service.tags.iter().map(String::as_str));
             }
         }
         let owned = |tags: BTreeSet<&str>| tags.into_iter().map(str::to_owned).collect();
-        (index, tags.into_iter().map(|(name, tags)| (name.to_owned(), owned(tags))).collect())
+        let services = tags.into_iter().map(|(name, tags)| (name.to_owned(), owned(tags))).collect();
+        (self.max_index(&[Table::Services, Table::Nodes]), services)
     }
 
     /// Every service name.
