@@ -45,6 +45,9 @@ pub struct SwimConfig {
     pub gossip_burst: usize,
     /// How long the dead are still told things, and remembered.
     pub gossip_to_the_dead: Duration,
+    /// How long members that died are asked now and then whether they are back. Zero turns this off,
+    /// as in the reference. Default 72 hours.
+    pub knock_for: Duration,
     /// Local health score stays below this (Lifeguard's S + 1).
     pub awareness_max: u32,
     /// After this time the name of a dead member may be taken over by another address; zero = never.
@@ -93,6 +96,7 @@ impl SwimConfig {
             gossip_nodes: 3,
             gossip_burst: 8,
             gossip_to_the_dead: Duration::from_secs(30),
+            knock_for: Duration::from_secs(72 * 3600),
             awareness_max: 8,
             dead_node_reclaim: Duration::from_secs(30),
             packet_bound: 1400,
@@ -116,6 +120,7 @@ impl SwimConfig {
             refused_suspicion: 0.0,
             urgent_probers: 0,
             gossip_burst: 1,
+            knock_for: Duration::ZERO,
             ..self
         }
     }

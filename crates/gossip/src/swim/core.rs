@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::exchange::Exchange;
+use super::knock::Lost;
 use super::probe::{Probe, Relay};
 use super::queue::TransmitQueue;
 use super::suspicion::Suspicion;
@@ -96,6 +97,10 @@ pub struct Swim {
     pub(super) probe_overdue: bool,
     /// Members to be probed before it is their turn.
     pub(super) urgent: VecDeque<Slot>,
+    /// Members held dead that may come back.
+    pub(super) lost: Vec<Lost>,
+    /// Numbers of the pings to them that are not answered.
+    pub(super) knocks: VecDeque<u32>,
     pub(super) relays: HashMap<u32, Relay>,
     pub(super) suspicions: HashMap<Slot, Suspicion>,
     pub(super) exchanges: HashMap<ExchangeId, Exchange>,
@@ -168,6 +173,8 @@ impl Swim {
             probe: None,
             probe_overdue: false,
             urgent: VecDeque::new(),
+            lost: Vec::new(),
+            knocks: VecDeque::new(),
             relays: HashMap::new(),
             suspicions: HashMap::new(),
             exchanges: HashMap::new(),
@@ -334,8 +341,10 @@ impl Swim {
         self.begin_user_stream(to, message)
     }
 
-    /// Drops the record of a member that is dead or left, now instead of later.
+    /// Drops the record of a member that is dead or left, now instead of later, and does not look
+    /// for it any more.
     pub fn forget(&mut self, name: &str) -> bool {
+        self.found(name);
         let Some(slot) = self.table.find(name) else { return false };
         if slot == self.me || !self.table.get(slot).is_some_and(|n| n.state.is_gone()) {
             return false;

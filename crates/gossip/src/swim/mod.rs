@@ -5,13 +5,15 @@
 //!
 //! * [`Swim`] and its commands are in `core`, what arrives is taken apart in `receive`;
 //! * `rules` decides about alive, suspect and dead messages;
-//! * `probe` finds failures, `gossip` spreads what is known, `exchange` compares whole states.
+//! * `probe` finds failures, `gossip` spreads what is known, `exchange` compares whole states, `knock` looks
+//!   for those that were lost.
 
 mod config;
 mod core;
 mod exchange;
 mod gossip;
 mod io;
+mod knock;
 mod node;
 mod probe;
 pub mod queue;

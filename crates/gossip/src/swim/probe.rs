@@ -51,6 +51,7 @@ pub(super) struct Relay {
 impl Swim {
     /// It is time for a probe.
     pub(super) fn probe_tick(&mut self, delegate: &mut dyn Delegate) {
+        self.knock();
         if self.probe.is_some() {
             // An interval stretched by bad health: begin as soon as it is over.
             self.probe_overdue = true;
@@ -125,7 +126,7 @@ impl Swim {
         self.at(deadline, Timer::ProbeEnd(seq));
     }
 
-    fn ping(&self, seq_no: u32, node: &str) -> Option<Vec<u8>> {
+    pub(super) fn ping(&self, seq_no: u32, node: &str) -> Option<Vec<u8>> {
         let encoded = self.with_source(|source_addr, source_port, source_node| {
             let ping = Ping { seq_no, node, source_addr, source_port, source_node };
             wire::encode(MessageType::Ping, &ping)
@@ -253,8 +254,10 @@ impl Swim {
     }
 
     fn next_probe(&mut self, delegate: &mut dyn Delegate) {
-        if std::mem::take(&mut self.probe_overdue) {
-            self.probe_tick(delegate);
+        if std::mem::take(&mut self.probe_overdue)
+            && let Some(slot) = self.next_target()
+        {
+            self.start_probe(slot, delegate);
         }
     }
 
@@ -314,7 +317,10 @@ impl Swim {
         }
     }
 
-    pub(super) fn ack_received(&mut self, ack: &Ack<'_>, delegate: &mut dyn Delegate) {
+    pub(super) fn ack_received(&mut self, from: SocketAddr, ack: &Ack<'_>, delegate: &mut dyn Delegate) {
+        if self.knock_answered(ack.seq_no, from, delegate) {
+            return;
+        }
         if let Some(relay) = self.relays.remove(&ack.seq_no) {
             let ack = Ack { seq_no: relay.seq, payload: None };
             if let Ok(ack) = wire::encode(MessageType::Ack, &ack) {

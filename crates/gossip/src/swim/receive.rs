@@ -52,7 +52,7 @@ impl Swim {
             }
             MessageType::Ack => {
                 let ack: Ack = msgpack::from_slice(body).map_err(bad)?;
-                self.ack_received(&ack, delegate);
+                self.ack_received(from, &ack, delegate);
             }
             MessageType::Nack => {
                 let nack: Nack = msgpack::from_slice(body).map_err(bad)?;

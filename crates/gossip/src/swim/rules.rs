@@ -130,6 +130,7 @@ impl Swim {
         self.broadcast(MessageType::Alive, msg, &node.info.name, told);
         let Some(record) = self.table.get(slot).cloned() else { return };
         if old.state.is_gone() {
+            self.found(record.name());
             delegate.member_joined(&record);
         } else if old.info.meta != record.info.meta || moved {
             delegate.member_updated(&record);
@@ -235,6 +236,9 @@ impl Swim {
             n.changed = now;
         });
         if let Some(record) = self.table.get(slot).cloned() {
+            if record.state == NodeState::Dead {
+                self.lost(&record);
+            }
             delegate.member_left(&record);
         }
     }
