@@ -22,6 +22,7 @@ pub mod log;
 mod machine;
 pub mod net;
 mod node;
+mod recover;
 mod restore;
 pub mod snapshot;
 pub mod timing;

@@ -380,7 +380,6 @@ async fn many_readers_and_writers_at_once() {
 
 #[tokio::test]
 async fn peers_of_other_clusters_are_refused() {
-    use consensus::{Consensus, RaftDial};
     let net = Net::new();
     let ours = Server::start(&net, config(1, None)).await;
     ours.node.bootstrap([(id(1), address(1))]).await.unwrap();
@@ -394,8 +393,6 @@ async fn peers_of_other_clusters_are_refused() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(other.fsm.values().is_empty());
     assert!(other.node.is_fresh());
-    let _: Option<&dyn RaftDial> = None;
-    let _: fn(&Consensus<common::Journal>) -> bool = Consensus::is_leader;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -416,4 +413,41 @@ async fn failover_is_prompt_with_the_default_timings() {
     let took = propose_anywhere(&servers, "after").await;
     assert!(took < Duration::from_secs(3), "took {took:?}");
     println!("writes again after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_are_lost_and_the_last_is_recovered_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    for n in 0..30 {
+        servers[l].propose(n.to_string()).await;
+    }
+    agree(&servers.iter().collect::<Vec<_>>(), 30).await;
+    let mut configs = Vec::new();
+    for s in servers {
+        configs.push(s.crash().await);
+    }
+    let last = configs.remove(1);
+    let raft = last.dir.clone().unwrap();
+    assert!(raft.join("peers.info").exists());
+    std::fs::write(raft.join("peers.json"), "[]").unwrap();
+    let refused = Server::try_start(&net, last.clone()).await;
+    assert!(matches!(refused.err(), Some(ConsensusError::Config(_))));
+    let peers = format!(r#"[{{"id":"{}","address":"{}"}}]"#, last.id, last.address);
+    std::fs::write(raft.join("peers.json"), peers).unwrap();
+    let mut servers = vec![Server::start(&net, last.clone()).await];
+    leader(&servers).await;
+    servers[0].propose("alone").await;
+    agree(&[&servers[0]], 31).await;
+    assert!(!raft.join("peers.json").exists());
+    assert_eq!(servers[0].node.state().voters().collect::<Vec<_>>(), [last.id]);
+    // A new server can join, and a restart needs no file.
+    let config = servers.pop().unwrap().crash().await;
+    servers.push(Server::start(&net, config).await);
+    leader(&servers).await;
+    servers.push(Server::start(&net, common::config(9, Some(dir.path().join("9")))).await);
+    servers[0].node.add_voter(id(9), address(9)).await.unwrap();
+    agree(&servers.iter().collect::<Vec<_>>(), 31).await;
 }

@@ -147,7 +147,7 @@ fn run(mut store: impl LogStore, requests: &Receiver<Request>, tail: &RwLock<Tai
             purged = changes.iter().any(|c| matches!(c, Change::Purge(_)));
             changes.clear();
             for callback in done.drain(..) {
-                callback.send(result.as_ref().map(|()| ()).map_err(clone_error));
+                callback.send(result.as_ref().copied().map_err(clone_error));
             }
         }
         if let Some(tx) = stop {

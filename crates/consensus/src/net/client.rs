@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -197,11 +196,14 @@ where
     Ok(write)
 }
 
+/// Sends until the input ends, then gives the writing half back.
+type Sender = BoxFuture<'static, io::Result<WriteHalf<BoxedIo>>>;
+
 /// One stream of append requests and its answers.
 struct Pipeline<'s> {
     link: &'s mut Link,
     read: BufReader<ReadHalf<BoxedIo>>,
-    sender: Option<Pin<Box<dyn Future<Output = io::Result<WriteHalf<BoxedIo>>> + Send>>>,
+    sender: Option<Sender>,
     idle_writer: Option<WriteHalf<BoxedIo>>,
     sent: Arc<Mutex<VecDeque<Instant>>>,
     stall: Duration,

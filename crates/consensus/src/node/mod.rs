@@ -152,6 +152,12 @@ impl<F: Fsm> Consensus<F> {
         .map_err(std::io::Error::other)?
         .map_err(|e| ConsensusError::Storage(e.to_string()))?;
         let snapshots = Arc::new(snapshots);
+        if let Some(dir) = &config.dir
+            && let Err(error) = crate::recover::from_peers_file(dir, config.id, &log, &snapshots).await
+        {
+            log.close().await;
+            return Err(error);
+        }
         let progress = Arc::new(Progress::default());
         let context =
             Arc::new(Context { me: config.id, datacenter: config.datacenter.clone(), dial, addresses });

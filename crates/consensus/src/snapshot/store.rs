@@ -173,8 +173,11 @@ impl SnapshotStore {
     }
 }
 
+/// Term, index and milliseconds, from the name of a snapshot.
+type Name = (u64, u64, u128);
+
 /// Finished snapshots, newest first.
-fn list(dir: &Path) -> io::Result<Vec<((u64, u64, u128), PathBuf)>> {
+fn list(dir: &Path) -> io::Result<Vec<(Name, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -190,7 +193,7 @@ fn list(dir: &Path) -> io::Result<Vec<((u64, u64, u128), PathBuf)>> {
             found.push(((term, index, ms), entry.path()));
         }
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|b| std::cmp::Reverse(b.0));
     Ok(found)
 }
 
