@@ -357,6 +357,7 @@ fn warnings_name_what_they_mean() {
             "verify_incoming = true",
             "config key \"verify_incoming\" is accepted but has no effect in this version",
         ),
+        ("ports { grpc = 8502 }", "config key \"ports.grpc\" is accepted but has no effect in this version"),
         ("ae_interval = \"1s\"", "config key \"ae_interval\" cannot be set by users and is ignored"),
         (
             "enable_script_checks = true",

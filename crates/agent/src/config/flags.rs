@@ -397,10 +397,16 @@ impl AgentFlags {
                     .push(format!("{key:?} is a Consul Enterprise configuration and will have no effect"));
             }
         }
-        if !self.primary_gateway.is_empty() {
-            warnings.push(
-                "config key \"primary_gateways\" is accepted but has no effect in this version".to_owned(),
-            );
+        let idle = [
+            ("primary_gateways", !self.primary_gateway.is_empty()),
+            ("ports.https", self.https_port.is_some_and(|port| port > 0)),
+            ("ports.grpc", self.grpc_port.is_some_and(|port| port > 0)),
+            ("ui_config.dir", self.ui_dir.as_ref().is_some_and(|dir| !dir.is_empty())),
+        ];
+        for (key, given) in idle {
+            if given {
+                warnings.push(format!("config key {key:?} is accepted but has no effect in this version"));
+            }
         }
         warnings
     }

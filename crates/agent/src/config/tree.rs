@@ -113,7 +113,11 @@ impl Reader {
         let text = match field.fate {
             Fate::Used => return false,
             // A feature that is switched off is no disappointment.
-            Fate::NotYet | Fate::Enterprise if *value == Parsed::Bool(false) => return false,
+            Fate::NotYet | Fate::Enterprise
+                if matches!(value, Parsed::Bool(false) | Parsed::Int(i64::MIN..=0)) =>
+            {
+                return false;
+            }
             Fate::Deprecated(instead) => {
                 format!("The '{path}' field is deprecated. Use the '{instead}' field instead.")
             }
