@@ -269,3 +269,37 @@ async fn a_damaged_snapshot_is_not_saved() {
     assert!(ended.stderr.starts_with("Error verifying snapshot file: "), "{}", ended.stderr);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn certificates_are_made_from_files_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let tls = async |args: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_proconsul"));
+        let output = command.arg("tls").args(args).current_dir(folder.path()).output().await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(tls(&["cert", "create", "-server"]).await.0, 1);
+    let (code, text) = tls(&["ca", "create"]).await;
+    assert_eq!(
+        (code, text.as_str()),
+        (0, "==> Saved consul-agent-ca.pem\n==> Saved consul-agent-ca-key.pem\n")
+    );
+    assert_eq!(tls(&["ca", "create"]).await.0, 1, "an authority is never overwritten");
+    let (code, text) = tls(&["cert", "create", "-server", "-dc=dc2", "-node=n1"]).await;
+    assert_eq!(code, 0);
+    assert!(text.ends_with("==> Saved dc2-server-consul-0.pem\n==> Saved dc2-server-consul-0-key.pem\n"));
+    let (_, text) = tls(&["cert", "create", "-server", "-dc=dc2"]).await;
+    assert!(text.ends_with("==> Saved dc2-server-consul-1-key.pem\n"));
+    let key = folder.path().join("dc2-server-consul-0-key.pem");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(key).unwrap().starts_with("-----BEGIN EC PRIVATE KEY-----\n"));
+    // What was made can be used: by a TLS client that shows it and trusts the authority.
+    let options = http_client::TlsOptions {
+        ca_file: Some(folder.path().join("consul-agent-ca.pem")),
+        client_cert: Some(folder.path().join("dc2-server-consul-0.pem")),
+        client_key: Some(folder.path().join("dc2-server-consul-0-key.pem")),
+        ..Default::default()
+    };
+    http_client::client_config(&options).unwrap();
+}

@@ -22,6 +22,7 @@ mod reload;
 mod rtt;
 mod services;
 mod snapshot;
+mod tls;
 pub mod version;
 mod watch;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Command> {
     all.extend([reload::COMMAND, rtt::COMMAND]);
     all.extend(services::COMMANDS);
     all.extend(snapshot::COMMANDS);
+    all.extend(tls::COMMANDS);
     all.extend([version::COMMAND, watch::COMMAND]);
     all
 }
