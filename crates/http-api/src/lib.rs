@@ -4,6 +4,7 @@
 pub mod api;
 mod cache;
 mod decode;
+mod encoded;
 mod endpoints;
 pub mod face;
 mod json;

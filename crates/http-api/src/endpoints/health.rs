@@ -111,14 +111,16 @@ async fn entries(face: &Face, call: Call, of: Of) -> Result<Reply, ApiError> {
     if far {
         translate::entries(&mut fetched.to_mut().nodes);
     }
-    let capacity = 64 + fetched.nodes.len().min(CAPACITY_ENTRIES) * 1280;
-    let reply = Reply::write(capacity, |out| {
-        let shown = fetched
-            .nodes
-            .iter()
-            .filter(|entry| !passing || entry.checks.iter().all(|check| check.status == "passing"));
-        json::array(out, shown, json::check_service_node);
+    let shown = fetched
+        .nodes
+        .iter()
+        .filter(|entry| !passing || entry.checks.iter().all(|check| check.status == "passing"));
+    let body = face.encoded.get(shown.clone(), || {
+        let mut out = Vec::with_capacity(64 + fetched.nodes.len().min(CAPACITY_ENTRIES) * 1280);
+        json::array(&mut out, shown, json::check_service_node);
+        out
     });
+    let reply = Reply::json(body);
     Ok(told(reply, &fetched, &query))
 }
 

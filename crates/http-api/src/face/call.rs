@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
-use http::request::Parts;
 
 use super::Peer;
 use super::body::RequestBody;
@@ -18,7 +17,7 @@ pub struct Call {
     /// The decoded path.
     pub path: String,
     /// Where the part behind the route's pattern begins in the path.
-    rest_at: usize,
+    pub(super) rest_at: usize,
     /// The method.
     pub verb: Verb,
     /// The query.
@@ -34,26 +33,6 @@ pub struct Call {
 }
 
 impl Call {
-    pub(super) fn new(
-        parts: &Parts,
-        body: RequestBody,
-        path: String,
-        rest_at: usize,
-        peer: Peer,
-        config: Arc<FaceConfig>,
-    ) -> Self {
-        Self {
-            path,
-            rest_at,
-            verb: Verb::Get,
-            params: Params::parse(parts.uri.query()),
-            headers: parts.headers.clone(),
-            body,
-            peer,
-            config,
-        }
-    }
-
     pub(super) fn with_verb(mut self, verb: Verb) -> Self {
         self.verb = verb;
         self

@@ -11,6 +11,7 @@ pub mod route;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use model::road::Road;
 
@@ -18,8 +19,10 @@ use crate::api::agent::AgentApi;
 use crate::api::config::FaceConfig;
 use crate::api::snapshot::SnapshotPort;
 use crate::cache::Cache;
+use crate::encoded::EncodedAnswers;
 use body::{ReplyBody, RequestBody};
 use call::Call;
+use params::Params;
 use reply::Reply;
 use route::{Found, Verb};
 
@@ -41,31 +44,40 @@ pub struct Face {
     /// Snapshot streams.
     pub snapshots: Arc<dyn SnapshotPort>,
     pub(crate) cache: Cache,
+    pub(crate) encoded: EncodedAnswers,
 }
 
 impl Face {
     /// A face over an agent and its road.
     pub fn new(agent: Arc<dyn AgentApi>, road: Road, snapshots: Arc<dyn SnapshotPort>) -> Self {
         let cache = Cache::new(road.clone());
-        Self { agent, road, snapshots, cache }
+        Self { agent, road, snapshots, cache, encoded: EncodedAnswers::default() }
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Response<ReplyBody> {
         let config = self.agent.config();
-        let (parts, body) = request.into_parts();
-        let raw_path = parts.uri.path();
-        let gzip = accepts_gzip(&parts.headers);
-        let reply = match path::decode(raw_path) {
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+        let gzip = accepts_gzip(&headers);
+        let reply = match path::decode(uri.path()) {
             None => Reply::text(StatusCode::BAD_REQUEST, "malformed path"),
             Some(decoded) => match path::clean(&decoded) {
-                Some(clean) => Reply::redirect(&clean, parts.uri.query()),
+                Some(clean) => Reply::redirect(&clean, uri.query()),
                 None => match route::find(&decoded) {
                     Found::Route(route, rest_at) => {
-                        let call = Call::new(&parts, body, decoded, rest_at, peer, Arc::clone(&config));
-                        self.routed(route, call, &config, &parts.method).await
+                        let call = Call {
+                            path: decoded,
+                            rest_at,
+                            verb: Verb::Get,
+                            params: Params::parse(uri.query()),
+                            headers,
+                            body,
+                            peer,
+                            config: Arc::clone(&config),
+                        };
+                        self.routed(route, call, &config, &method).await
                     }
-                    Found::Slash => Reply::redirect(&format!("{decoded}/"), parts.uri.query()),
+                    Found::Slash => Reply::redirect(&format!("{decoded}/"), uri.query()),
                     Found::Nothing => self.outside(&decoded, &config),
                 },
             },
@@ -85,11 +97,7 @@ impl Face {
         if pretty {
             reply.indent();
         }
-        reply.set("X-Consul-Default-Acl-Policy", config.acl_default_policy.as_str());
-        if config.translate_wan_addrs {
-            reply.set("X-Consul-Translate-Addresses", "true");
-        }
-        reply.set("Vary", "Accept-Encoding");
+        reply.common(&config.acl_default_policy, config.translate_wan_addrs);
         reply
     }
 

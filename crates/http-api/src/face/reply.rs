@@ -15,6 +15,19 @@ use super::path;
 use crate::api::error::ApiError;
 use crate::json;
 
+/// The index of an answer.
+const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+/// Whether the answering server knew a leader.
+const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
+/// How long ago it heard of the leader, milliseconds.
+const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
+/// `leader`, `stale` or `consistent`.
+const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+/// What happens to requests that no ACL rule speaks of.
+const DEFAULT_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
+/// Whether addresses of other datacenters are translated.
+const TRANSLATE: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
+
 /// Bodies below this many bytes are not worth compressing.
 const GZIP_FROM: usize = 1400;
 
@@ -140,26 +153,40 @@ impl Reply {
     /// The same reply with the headers of a read: index, leader, staleness.
     #[must_use]
     pub fn meta(mut self, meta: &QueryMeta) -> Self {
-        self.set_number("x-consul-index", meta.index.max(1));
+        self.headers.push((INDEX, HeaderValue::from(meta.index.max(1))));
         self.last_contact(meta);
         if !meta.consistency_level.is_empty() {
-            self.set("x-consul-effective-consistency", &meta.consistency_level);
+            let level = match meta.consistency_level.as_str() {
+                "leader" => HeaderValue::from_static("leader"),
+                "stale" => HeaderValue::from_static("stale"),
+                "consistent" => HeaderValue::from_static("consistent"),
+                // Not a level that we would send.
+                _ => return self,
+            };
+            self.headers.push((CONSISTENCY, level));
         }
         self
     }
 
     /// The leader and staleness headers alone.
     pub fn last_contact(&mut self, meta: &QueryMeta) {
-        self.headers.push((
-            HeaderName::from_static("x-consul-knownleader"),
-            HeaderValue::from_static(if meta.known_leader { "true" } else { "false" }),
-        ));
+        let known = HeaderValue::from_static(if meta.known_leader { "true" } else { "false" });
+        self.headers.push((KNOWN_LEADER, known));
         let millis = u64::try_from(meta.last_contact.0 / 1_000_000).unwrap_or(0);
-        self.set_number("x-consul-lastcontact", millis);
+        self.headers.push((LAST_CONTACT, HeaderValue::from(millis)));
     }
 
-    fn set_number(&mut self, name: &'static str, value: u64) {
-        self.headers.push((HeaderName::from_static(name), HeaderValue::from(value)));
+    /// The headers of every answer of the API.
+    pub fn common(&mut self, default_policy: &str, translates: bool) {
+        let policy = match default_policy {
+            "deny" => HeaderValue::from_static("deny"),
+            _ => HeaderValue::from_static("allow"),
+        };
+        self.headers.push((DEFAULT_POLICY, policy));
+        self.headers.push((header::VARY, HeaderValue::from_static("Accept-Encoding")));
+        if translates {
+            self.headers.push((TRANSLATE, HeaderValue::from_static("true")));
+        }
     }
 
     /// Indents a JSON body.

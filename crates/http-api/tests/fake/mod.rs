@@ -43,6 +43,19 @@ impl FakeRoad {
         self
     }
 
+    /// Gives the reply away at the first call.
+    pub fn once<R: Reply>(mut self, method: &'static str, reply: R) -> Self {
+        let reply = Mutex::new(Some(reply));
+        self.answers.insert(
+            method,
+            Box::new(move |_| match reply.lock().take() {
+                Some(reply) => Ok(Box::new(reply)),
+                None => Err(RpcError::from_text("asked twice")),
+            }),
+        );
+        self
+    }
+
     pub fn fails(mut self, method: &'static str, text: &'static str) -> Self {
         self.answers.insert(method, Box::new(move |_| Err(RpcError::from_text(text))));
         self
