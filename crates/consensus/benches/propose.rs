@@ -1,7 +1,10 @@
-//! Closed-loop writers against one server with its log on a real disk.
+//! Closed-loop writers against one or three servers with their logs on a real disk.
 //!
-//! `BENCH_DIR` (default /var/tmp), `BENCH_CLIENTS` (64), `BENCH_SECONDS` (5).
+//! `BENCH_DIR` (default /var/tmp), `BENCH_CLIENTS` (64), `BENCH_SECONDS` (5),
+//! `BENCH_SERVERS` (1; more talk over TCP on 127.24.0.x), `BENCH_MEMORY` (no disk).
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,13 +31,43 @@ impl Fsm for Nothing {
     }
 }
 
-struct Alone;
+struct Tcp;
 
 #[async_trait]
-impl RaftDial for Alone {
-    async fn dial(&self, _: std::net::SocketAddr) -> std::io::Result<BoxedIo> {
-        Err(std::io::ErrorKind::ConnectionRefused.into())
+impl RaftDial for Tcp {
+    async fn dial(&self, address: SocketAddr) -> std::io::Result<BoxedIo> {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
     }
+}
+
+async fn server(n: u8, dir: Option<PathBuf>) -> Consensus<Nothing> {
+    let address = address(n);
+    let config = Config { dir, ..Config::new(id(n), address, "dc1") };
+    let node = Consensus::start(config, Arc::new(Nothing), Arc::new(Tcp), Arc::new(|_: ServerId| None))
+        .await
+        .expect("start");
+    let listener = tokio::net::TcpListener::bind(address).await.expect("an address to listen on");
+    let serving = node.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let node = serving.clone();
+            tokio::spawn(async move {
+                stream.set_nodelay(true)?;
+                node.serve(Box::new(stream)).await
+            });
+        }
+    });
+    node
+}
+
+fn id(n: u8) -> ServerId {
+    ServerId::from_u128(u128::from(n))
+}
+
+fn address(n: u8) -> SocketAddr {
+    ([127, 24, 0, n], 8300).into()
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -57,17 +90,19 @@ async fn main() {
     let seconds = setting("BENCH_SECONDS", 5);
     let base = std::env::var("BENCH_DIR").unwrap_or_else(|_| "/var/tmp".into());
     let dir = tempfile::tempdir_in(base).expect("a directory to write in");
-    let id = ServerId::from_u128(1);
-    let address = ([127, 24, 0, 2], 8300).into();
-    let config = Config {
-        dir: (std::env::var("BENCH_MEMORY").is_err()).then(|| dir.path().join("raft")),
-        ..Config::new(id, address, "dc1")
-    };
-    let node = Consensus::start(config, Arc::new(Nothing), Arc::new(Alone), Arc::new(|_: ServerId| None))
-        .await
-        .expect("start");
-    node.bootstrap([(id, address)]).await.expect("bootstrap");
-    node.watch().wait_for(|s| s.leader == Some(id)).await.expect("leader");
+    let servers = setting("BENCH_SERVERS", 1) as u8;
+    let mut nodes = Vec::new();
+    for n in 1..=servers {
+        let disk = std::env::var("BENCH_MEMORY").is_err();
+        nodes.push(server(n, disk.then(|| dir.path().join(n.to_string()))).await);
+    }
+    for node in &nodes {
+        // A leader may have told the later ones already.
+        let _ = node.bootstrap((1..=servers).map(|n| (id(n), address(n)))).await;
+    }
+    let leader = nodes[0].watch().wait_for(|s| s.leader.is_some()).await.expect("leader").leader;
+    let node = nodes.iter().find(|n| Some(n.id()) == leader).expect("the leader").clone();
+    node.watch().wait_for(|s| s.leader == leader).await.expect("leader");
 
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Instant::now();
@@ -110,5 +145,7 @@ async fn main() {
             println!("{line}");
         }
     }
-    node.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
 }

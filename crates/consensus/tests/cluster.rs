@@ -451,3 +451,22 @@ async fn two_of_three_are_lost_and_the_last_is_recovered_by_hand() {
     servers[0].node.add_voter(id(9), address(9)).await.unwrap();
     agree(&servers.iter().collect::<Vec<_>>(), 31).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_lost_its_disk_is_filled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    for n in 0..30 {
+        servers[l].propose(n.to_string()).await;
+    }
+    agree(&servers.iter().collect::<Vec<_>>(), 30).await;
+    let config = servers.remove((l + 1) % 3).crash().await;
+    std::fs::remove_dir_all(config.dir.as_ref().unwrap()).unwrap();
+    propose_anywhere(&servers, "meanwhile").await;
+    servers.push(Server::start(&net, config).await);
+    propose_anywhere(&servers, "after").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 32).await;
+    assert!(servers.iter().all(|s| s.node.state().failed.is_none()));
+}

@@ -51,8 +51,39 @@ async fn refuses<F: Fsm>(node: &Consensus<F>, id: ServerId) -> bool {
     let dial = context.dial.dial(address);
     matches!(
         tokio::time::timeout(Duration::from_millis(300), dial).await,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused
+        Ok(Err(error)) if is_refusal(&error)
     )
+}
+
+/// Whether a dial failed because nobody listens. A dialer may have wrapped the
+/// socket's error, so its causes are looked at too, and at last its words.
+fn is_refusal(error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return true;
+    }
+    let mut cause = error.get_ref().map(|e| e as &(dyn std::error::Error + 'static));
+    while let Some(e) = cause {
+        if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = e.source();
+    }
+    error.to_string().to_lowercase().contains("connection refused")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_recognised_through_wrappers() {
+        let plain = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(is_refusal(&plain()));
+        assert!(is_refusal(&io::Error::other(plain())));
+        assert!(is_refusal(&io::Error::other("dial tcp 10.0.0.1:8300: connect: connection refused")));
+        assert!(!is_refusal(&io::ErrorKind::TimedOut.into()));
+        assert!(!is_refusal(&io::Error::other("no route to host")));
+    }
 }
 
 async fn campaign<F: Fsm>(node: &Consensus<F>, leader: ServerId) {

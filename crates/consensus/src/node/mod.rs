@@ -94,6 +94,9 @@ impl Config {
             enable_pre_vote: Some(true),
             // A restarted leader has lost its state machine and must be elected again.
             enable_leader_restore: Some(false),
+            // A follower that lost its disk and came back under its id is filled
+            // again, as the reference does; the engine would else stop the leader.
+            allow_log_reversion: Some(true),
             backoff: "50ms 100ms 200ms ...1s".into(),
             ..openraft::Config::default()
         };
