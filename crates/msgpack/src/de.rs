@@ -76,6 +76,12 @@ impl<'de> Deserializer<'de> {
     }
 
     fn skip(&mut self) -> Result<(), Error> {
+        let start = self.pos;
+        match self.head()? {
+            Head::Array(1..) | Head::Map(1..) => self.pos = start,
+            Head::Raw(n) | Head::Bin(n) | Head::Ext(n) => return self.take(n).map(|_| ()),
+            _ => return Ok(()),
+        }
         let rest = &self.input[self.pos..];
         match Scanner::new(rest.len()).advance(rest) {
             Ok(Some(n)) => {

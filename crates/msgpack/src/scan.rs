@@ -24,10 +24,11 @@ impl Scanner {
         Scanner { pos: 0, open, pending: 1, limit }
     }
 
-    /// Begins anew with another value.
-    pub fn reset(&mut self) {
+    /// Begins anew with another value of at most `limit` bytes.
+    pub fn restart(&mut self, limit: usize) {
         self.pos = 0;
         self.pending = 1;
+        self.limit = limit;
         self.open.clear();
         self.open.push(1);
     }

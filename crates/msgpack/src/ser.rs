@@ -44,11 +44,13 @@ pub struct Serializer<'a> {
     entries: Vec<usize>,
     /// Copy of a map's body while its entries are put in order.
     scratch: Vec<u8>,
+    /// Where its entries begin and end in there.
+    spans: Vec<(usize, usize)>,
 }
 
 impl<'a> Serializer<'a> {
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Serializer { out, new_format: false, entries: Vec::new(), scratch: Vec::new() }
+        Serializer { out, new_format: false, entries: Vec::new(), scratch: Vec::new(), spans: Vec::new() }
     }
 
     fn uint(&mut self, v: u64) {
@@ -206,7 +208,8 @@ impl SortedMap<'_, '_> {
         let mut copy = std::mem::take(&mut ser.scratch);
         copy.clear();
         copy.extend_from_slice(&ser.out[body..]);
-        let mut spans: Vec<(usize, usize)> = Vec::with_capacity(count);
+        let mut spans = std::mem::take(&mut ser.spans);
+        spans.clear();
         for (i, &at) in ser.entries[first..].iter().enumerate() {
             let end = ser.entries.get(first + i + 1).map_or(copy.len(), |next| next - body);
             spans.push((at - body, end));
@@ -218,10 +221,11 @@ impl SortedMap<'_, '_> {
         }
         ser.out.truncate(start);
         ser.map_len(spans.len())?;
-        for (from, to) in spans {
+        for &(from, to) in &spans {
             ser.out.extend_from_slice(&copy[from..to]);
         }
         ser.scratch = copy;
+        ser.spans = spans;
         Ok(())
     }
 }

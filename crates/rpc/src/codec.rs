@@ -151,7 +151,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             None => match self.scanner.advance(&self.buffer)? {
                 Some(len) => {
                     self.header_len = Some(len);
-                    self.scanner = Scanner::new(self.max_body);
+                    self.scanner.restart(self.max_body);
                     len
                 }
                 None => return Ok(None),
@@ -161,7 +161,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             return Ok(None);
         };
         self.header_len = None;
-        self.scanner = Scanner::new(MAX_HEADER);
+        self.scanner.restart(MAX_HEADER);
         let mut header = self.buffer.split_to(header_len + body_len).freeze();
         let body = header.split_off(header_len);
         Ok(Some(Message { header, body }))
