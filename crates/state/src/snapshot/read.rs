@@ -102,7 +102,7 @@ impl Source<'_> {
 
     /// The bytes of the next value; `None` when the stream ends inside it.
     fn value(&mut self) -> Result<Option<&[u8]>, ValueError> {
-        self.scanner.reset();
+        self.scanner.restart(MAX_RECORD);
         loop {
             if let Some(len) = self.scanner.advance(&self.buffer[self.start..])? {
                 let from = self.start;

@@ -58,7 +58,7 @@ pub(crate) fn write(tables: &Tables, to: &mut dyn io::Write, last_index: u64) ->
                 }
             }
             command::SESSION => all(&mut out, *kind, tables.sessions.values())?,
-            command::KVS => all(&mut out, *kind, tables.kv.iter().map(|item| &item.entry))?,
+            command::KVS => all(&mut out, *kind, tables.kv.values())?,
             command::TOMBSTONE => tombstones(tables, &mut out)?,
             command::PREPARED_QUERY => all(&mut out, *kind, tables.queries.values())?,
             command::AUTOPILOT => all(&mut out, *kind, tables.autopilot.iter())?,

@@ -1,7 +1,5 @@
 //! Keys, the locks on them, and tombstones of deleted ones.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -10,40 +8,6 @@ use model::kv::DirEntry;
 use super::indexes::Table;
 use super::{Tables, Writer};
 use crate::answer::{Effect, Refusal};
-
-/// An entry, ordered by its key. The key is kept beside it as well: one step less to every
-/// comparison, of which a look-up among many keys makes a lot, each with a miss of the cache.
-#[derive(Clone, Debug)]
-pub(crate) struct KvItem {
-    pub(crate) key: Arc<str>,
-    pub(crate) entry: Arc<DirEntry>,
-}
-
-impl PartialEq for KvItem {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for KvItem {}
-
-impl PartialOrd for KvItem {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for KvItem {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key.cmp(&other.key)
-    }
-}
-
-impl Borrow<str> for KvItem {
-    fn borrow(&self) -> &str {
-        &self.key
-    }
-}
 
 /// What is left of a deleted key, so that the index of a prefix does not go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +24,14 @@ fn missing_session() -> Refusal {
 
 impl Tables {
     pub(crate) fn key(&self, key: &str) -> Option<&Arc<DirEntry>> {
-        self.kv.get(key).map(|item| &item.entry)
+        self.kv.get(key)
     }
 
     /// The entries below a prefix in the order of their bytes.
     pub(crate) fn keys_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<DirEntry>> {
         self.kv
             .range::<_, str>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
-            .map(|item| &item.entry)
+            .map(|(_, entry)| entry)
             .take_while(move |entry| entry.key.starts_with(prefix))
     }
 
@@ -148,12 +112,12 @@ impl Writer {
     pub(crate) fn put_key(&mut self, entry: Arc<DirEntry>) {
         self.tables.indexes.raise(Table::Kvs, entry.modify_index);
         self.touched.add_key(&entry.key);
-        let key = match self.tables.kv.get(entry.key.as_str()) {
-            Some(item) => Arc::clone(&item.key),
+        let key = match self.tables.kv.get_key_value(entry.key.as_str()) {
+            Some((key, _)) => Arc::clone(key),
             None => Arc::from(entry.key.as_str()),
         };
-        let old = self.tables.kv.insert(KvItem { key: Arc::clone(&key), entry: Arc::clone(&entry) });
-        let held_before = old.as_ref().map_or("", |old| &old.entry.session);
+        let old = self.tables.kv.insert(Arc::clone(&key), Arc::clone(&entry));
+        let held_before = old.as_ref().map_or("", |old| &old.session);
         if held_before != entry.session {
             if !held_before.is_empty() {
                 self.let_go(held_before, &entry.key);
