@@ -166,7 +166,7 @@ impl StreamReader {
 
     fn next_value(&mut self, at: usize) {
         self.at = at;
-        self.scanner.reset();
+        self.scanner.restart(MAX_STREAM);
     }
 }
 

@@ -2,7 +2,7 @@
 //! members that crash, stall and come back. Everything random comes from one seed, so that a run
 //! can be replayed.
 
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, unused_imports)] // each test binary uses its part
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
