@@ -130,3 +130,13 @@ async fn stopping_ends_blocked_requests_in_bounded_time() {
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
 }
+
+#[tokio::test]
+async fn a_client_that_sends_a_little_too_much_reads_why() {
+    let running = running(&[]).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let size = 600 * 1024;
+    let head = format!("PUT /v1/kv/big HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n");
+    let answer = ask(&mut stream, &(head + &"x".repeat(size))).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}

@@ -84,8 +84,10 @@ pub async fn read_cached<M: Method>(
 
 /// Puts the headers of a read on a reply, with the consistency that was asked for.
 pub fn told<R: model::method::Reply>(reply: Reply, fetched: &Fetched<R>, query: &QueryOptions) -> Reply {
-    let meta = fetched.query_meta().cloned().unwrap_or_default();
-    let mut reply = with_level(reply, meta, query);
+    let mut reply = match fetched.query_meta() {
+        Some(meta) => with_level(reply, meta, query),
+        None => with_level(reply, &QueryMeta::default(), query),
+    };
     if let Fetched::Cached(_, freshness) = fetched {
         freshness.tell(&mut reply);
     }
@@ -93,9 +95,8 @@ pub fn told<R: model::method::Reply>(reply: Reply, fetched: &Fetched<R>, query: 
 }
 
 /// The headers of a read and its consistency.
-pub fn with_level(reply: Reply, mut meta: QueryMeta, query: &QueryOptions) -> Reply {
-    level(query).clone_into(&mut meta.consistency_level);
-    reply.meta(&meta)
+pub fn with_level(reply: Reply, meta: &QueryMeta, query: &QueryOptions) -> Reply {
+    reply.meta(meta).level(level(query))
 }
 
 /// An error, with the headers of a read that knew nothing.

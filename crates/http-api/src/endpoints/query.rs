@@ -100,7 +100,7 @@ async fn list(face: &Face, call: &Call) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let args = DcSpecificRequest { datacenter, options: query.clone(), ..DcSpecificRequest::default() };
     Ok(match read::<PreparedQueryList>(face, args).await {
-        Ok(reply) => with_level(queries(&reply.queries), reply.meta, &query),
+        Ok(reply) => with_level(queries(&reply.queries), &reply.meta, &query),
         Err(error) => failed_read(error),
     })
 }
@@ -109,7 +109,7 @@ async fn get(face: &Face, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let args = PreparedQuerySpecificRequest { datacenter, query_id: id.to_owned(), options: query.clone() };
     Ok(match read::<PreparedQueryGet>(face, args).await {
-        Ok(reply) => with_level(queries(&reply.queries), reply.meta, &query),
+        Ok(reply) => with_level(queries(&reply.queries), &reply.meta, &query),
         Err(error) => refused(error),
     })
 }

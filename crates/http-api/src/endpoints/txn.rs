@@ -178,7 +178,9 @@ fn answer(results: &[TxnResult], errors: &[TxnError], meta: Option<&QueryMeta>) 
             });
         }
         if let Some(meta) = meta {
-            json::query_meta(&mut object, meta);
+            // The level is told by reads only.
+            let meta = QueryMeta { consistency_level: String::new(), ..meta.clone() };
+            json::query_meta(&mut object, &meta);
         }
         object.end();
     });

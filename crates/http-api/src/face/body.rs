@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -11,6 +12,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::api::error::ApiError;
+
+/// How many bytes above the limit are still read, and thrown away, bytes.
+const DRAIN: u64 = 4 << 20;
+/// For how long.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What comes with a request.
 #[derive(Debug)]
@@ -31,8 +37,13 @@ impl RequestBody {
             Self::Bytes(bytes) => check_size(bytes.len() as u64, max).map(|()| bytes),
             Self::Incoming(mut incoming) => {
                 let expected = incoming.size_hint().exact();
-                if let Some(size) = expected {
-                    check_size(size, max)?;
+                if let Some(size) = expected
+                    && let Err(error) = check_size(size, max)
+                {
+                    if size <= max + DRAIN {
+                        discard(incoming).await;
+                    }
+                    return Err(error);
                 }
                 let mut all = BytesMut::with_capacity(expected.unwrap_or(0) as usize);
                 while let Some(frame) = incoming.frame().await {
@@ -61,6 +72,14 @@ impl RequestBody {
             }
         }
     }
+}
+
+/// Reads on without keeping anything, so that a client that is still sending gets to read the
+/// refusal instead of a reset connection.
+async fn discard(mut incoming: Incoming) {
+    let all = async { while let Some(Ok(_)) = incoming.frame().await {} };
+    // A client that is slower than this has to live with the reset.
+    let _ = tokio::time::timeout(DRAIN_TIME, all).await;
 }
 
 fn check_size(size: u64, max: u64) -> Result<(), ApiError> {

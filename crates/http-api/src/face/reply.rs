@@ -155,16 +155,13 @@ impl Reply {
     pub fn meta(mut self, meta: &QueryMeta) -> Self {
         self.headers.push((INDEX, HeaderValue::from(meta.index.max(1))));
         self.last_contact(meta);
-        if !meta.consistency_level.is_empty() {
-            let level = match meta.consistency_level.as_str() {
-                "leader" => HeaderValue::from_static("leader"),
-                "stale" => HeaderValue::from_static("stale"),
-                "consistent" => HeaderValue::from_static("consistent"),
-                // Not a level that we would send.
-                _ => return self,
-            };
-            self.headers.push((CONSISTENCY, level));
-        }
+        self
+    }
+
+    /// The same reply with the consistency that was asked for: `leader`, `stale` or `consistent`.
+    #[must_use]
+    pub fn level(mut self, level: &'static str) -> Self {
+        self.headers.push((CONSISTENCY, HeaderValue::from_static(level)));
         self
     }
 
