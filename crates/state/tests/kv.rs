@@ -333,3 +333,34 @@ fn transactions_over_the_catalog() {
     assert_eq!(texts(ro), ["node \"tn\" doesn't exist"]);
     assert!(texts(m.txn(vec![set(NodeVerb::Delete, "tn", 0)])).is_empty());
 }
+
+#[test]
+fn a_batch_does_what_its_commands_do_one_by_one() {
+    let register = |name: &str| encode(command::REGISTER, &node(name));
+    let request =
+        |op, dir_ent| encode(command::KVS, &model::kv::KvsRequest { op, dir_ent, ..Default::default() });
+    let commands = [
+        register("n"),
+        request(KvVerb::Set, entry("a", "1")),
+        vec![command::KVS, 0xc1].into(),
+        request(KvVerb::Cas, at("a", 11)),
+        encode(command::REGISTER, &with_check(check("n", "c", "ghost", "passing"))),
+        request(KvVerb::Delete, entry_of("a")),
+        request(KvVerb::Set, entry("b", "1")),
+    ];
+    let mut single = Machine::default();
+    let answers: Vec<Answer> = commands.iter().map(|one| single.raw(one.clone())).collect();
+    let batch = Machine::default();
+    let numbered: Vec<_> = (10..).zip(commands).collect();
+    let applied = batch.store.apply_batch(&numbered);
+    assert_eq!(applied.answers, answers);
+    assert_eq!(applied.effects, single.effects);
+    let bytes = |m: &Machine| {
+        let mut bytes = Vec::new();
+        m.store.view().write_snapshot(&mut bytes, m.store.view().index()).unwrap();
+        bytes
+    };
+    assert_eq!(bytes(&batch), bytes(&single));
+    assert_eq!(batch.store.view().index(), 16);
+    assert!(batch.store.apply_batch(&[]).answers.is_empty());
+}

@@ -75,6 +75,9 @@ impl Writer {
     /// Stores a session as it is.
     pub(crate) fn put_session(&mut self, session: Arc<Session>) {
         let id: Arc<str> = Arc::from(session.id.as_str());
+        if let Some(old) = self.tables.sessions.get(&id).cloned() {
+            self.unlink_session(&id, &old);
+        }
         let node = name(&session.node);
         self.tables.node_sessions.insert((Arc::clone(&node), Arc::clone(&id)));
         for check in checks(&session) {
@@ -91,14 +94,18 @@ impl Writer {
         self.touched.add(Thing::NodeSessions(&session.node));
     }
 
+    fn unlink_session(&mut self, id: &Arc<str>, session: &Session) {
+        let node = name(&session.node);
+        self.tables.node_sessions.remove(&(Arc::clone(&node), Arc::clone(id)));
+        for check in checks(session) {
+            self.tables.check_sessions.remove(&(Arc::clone(&node), name(check), Arc::clone(id)));
+        }
+    }
+
     /// Ends a session: its locks are released, or their keys deleted, and its queries go.
     pub(crate) fn delete_session(&mut self, id: &str) {
         let Some((id, session)) = self.tables.sessions.remove_with_key(id) else { return };
-        let node = name(&session.node);
-        self.tables.node_sessions.remove(&(Arc::clone(&node), Arc::clone(&id)));
-        for check in checks(&session) {
-            self.tables.check_sessions.remove(&(Arc::clone(&node), name(check), Arc::clone(&id)));
-        }
+        self.unlink_session(&id, &session);
         self.tables.indexes.raise(Table::Sessions, self.index);
         self.touch_session(&session);
         self.effects.push(Effect::SessionEnded { id: session.id.clone() });
