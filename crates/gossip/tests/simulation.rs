@@ -162,16 +162,36 @@ fn nobody_is_held_dead_for_a_lossy_network_or_a_slow_neighbour() {
     for stall in [2, 20] {
         let mut world = World::converged_pool(n, &SwimConfig::lan(), Network::lan(), 8);
         run_with_slow_members(&mut world, 50, stall * SECOND, time);
-        let slow = |name: &str| name[1..].parse::<usize>().unwrap().is_multiple_of(50);
-        let (mut about_slow, mut about_healthy) = (0, 0);
-        for (name, _) in world.members.iter().flat_map(|m| &m.core.notes.left) {
-            *(if slow(name) { &mut about_slow } else { &mut about_healthy }) += 1;
-        }
+        let (about_slow, about_healthy) = alarms(&world);
         println!(
-            "  2 % stalled for about {stall} s: {about_healthy} pairs about healthy members, {about_slow} about stalled ones"
+            "  2 % stalled for about {stall} s: {about_healthy} about healthy members, {about_slow} about stalled ones"
         );
         assert_eq!(about_healthy, 0);
     }
+    // Lifeguard's question: what do members that are slow themselves make of the others?
+    let plain = SwimConfig { awareness_max: 1, suspicion_max_mult: 1, ..SwimConfig::lan().like_reference() };
+    let lagging = |cfg: &SwimConfig| {
+        let mut world = World::converged_pool(n, cfg, Network::lan(), 8);
+        world.members.iter_mut().step_by(50).for_each(|m| m.lag = 10 * SECOND);
+        world.run_for(time);
+        alarms(&world)
+    };
+    let (ours, without) = (lagging(&SwimConfig::lan()), lagging(&plain));
+    println!("  2 % lagging by 10 s: {} about healthy members, {} about slow ones", ours.1, ours.0);
+    println!(
+        "  the same, SWIM without Lifeguard: {} about healthy, {} about slow ones",
+        without.1, without.0
+    );
+    assert!(ours.1 < without.1);
+}
+
+/// Pairs of observer and member wrongly held gone: about members 0, 50, 100 and so on, which are
+/// the slow ones, and about all others.
+fn alarms(world: &World) -> (usize, usize) {
+    let slow = |name: &str| name[1..].parse::<usize>().unwrap().is_multiple_of(50);
+    let all = || world.members.iter().flat_map(|m| &m.core.notes.left);
+    let about_slow = all().filter(|(name, _)| slow(name)).count();
+    (about_slow, all().count() - about_slow)
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub struct Member<C> {
     pub health: Health,
     /// Does nothing until then; what arrives meanwhile waits.
     pub stalled_until: Tick,
+    /// What arrives is taken in so much later, as by an overloaded process; timers are not.
+    pub lag: Duration,
     /// Members of different groups cannot reach each other.
     pub group: u32,
     /// Sees all running members.
@@ -156,6 +158,7 @@ impl<C: Core> World<C> {
             core,
             health: Health::Up,
             stalled_until: Tick::ZERO,
+            lag: Duration::ZERO,
             group: 0,
             complete: false,
             wake: None,
@@ -249,7 +252,7 @@ impl<C: Core> World<C> {
                     self.wake_at(until, to);
                 }
             } else {
-                self.schedule(until, to, event);
+                self.deliver(until, to, event);
             }
             return;
         }
@@ -304,7 +307,12 @@ impl<C: Core> World<C> {
         }
     }
 
-    fn schedule(&mut self, at: Tick, to: usize, event: Event) {
+    fn schedule(&mut self, mut at: Tick, to: usize, event: Event) {
+        at += self.members[to].lag;
+        self.deliver(at, to, event);
+    }
+
+    fn deliver(&mut self, at: Tick, to: usize, event: Event) {
         self.last_event += 1;
         self.pending.insert(self.last_event, event);
         self.events.push(Reverse((at, self.last_event, to)));
