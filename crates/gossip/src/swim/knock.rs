@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 
@@ -17,8 +18,11 @@ use crate::wire::{self, Accusation, MessageType};
 
 /// Most lost members that are remembered.
 const MAX_LOST: usize = 1024;
-/// Most knocks in the whole pool per probe interval, on average.
-const KNOCKS: f64 = 20.0;
+/// Knocks in the whole pool per probe interval, on average, for as long as the loss is fresh.
+const KNOCKS: f64 = 8.0;
+/// After this time there are half as many, after twice this time a third, and so on: most that
+/// stay away for long stay away for good, and somebody else may live at their address.
+const FRESH: Duration = Duration::from_secs(30 * 60);
 /// Knocks that may be answered yet.
 const MAX_OPEN: usize = 8;
 
@@ -51,8 +55,7 @@ impl Swim {
     /// Perhaps asks one of the lost whether it is back.
     pub(super) fn knock(&mut self) {
         let (now, patience) = (self.now, self.cfg.knock_for);
-        let chance = (KNOCKS / self.table.num_alive().max(1) as f64).min(1.0);
-        if self.lost.is_empty() || self.leaving || !self.rng.random_bool(chance) {
+        if self.lost.is_empty() || self.leaving {
             return;
         }
         self.lost.retain(|l| now.since(l.since) <= patience);
@@ -60,6 +63,11 @@ impl Swim {
             return;
         }
         let at = self.rng.random_range(0..self.lost.len());
+        let age = now.since(self.lost[at].since).as_secs_f64() / FRESH.as_secs_f64();
+        let chance = KNOCKS / self.table.num_alive().max(1) as f64 / (1.0 + age);
+        if !self.rng.random_bool(chance.min(1.0)) {
+            return;
+        }
         let (info, incarnation) = (self.lost[at].info.clone(), self.lost[at].incarnation);
         let to = SocketAddr::new(info.ip, info.port);
         // Somebody else runs at its address now.

@@ -92,6 +92,8 @@ pub struct World<C: Core = Alone> {
     pub network: Network,
     pub now: Tick,
     pub traffic: Traffic,
+    /// Pairs between which packets do not get through, but streams do.
+    pub no_packets: Vec<(usize, usize)>,
     pub joins_failed: usize,
     pub leaves: usize,
     /// Hash over everything that was delivered, in order.
@@ -131,6 +133,7 @@ impl<C: Core> World<C> {
             network,
             now: Tick::ZERO,
             traffic: Traffic::default(),
+            no_packets: Vec::new(),
             joins_failed: 0,
             leaves: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -376,7 +379,8 @@ impl<C: Core> World<C> {
                 self.traffic.packets += 1;
                 self.traffic.packet_bytes += bytes.len() as u64 + UDP_HEADERS;
                 let to = index(to);
-                if !self.reachable(from, to) || self.rng.random_bool(self.network.loss) {
+                let cut = self.no_packets.iter().any(|&(a, b)| (a, b) == (from, to) || (b, a) == (from, to));
+                if cut || !self.reachable(from, to) || self.rng.random_bool(self.network.loss) {
                     return;
                 }
                 let at = self.now + self.delay();
