@@ -22,10 +22,10 @@ pub use kv::dir_entry;
 pub use query::{prepared_query, query_meta, query_node};
 pub use text::{integer, string, unsigned};
 
-/// `"Key":` as one constant.
+/// `,"Key":` as one constant; the comma gives way to a brace at the first key.
 macro_rules! key {
     ($name:literal) => {
-        concat!("\"", $name, "\":")
+        concat!(",\"", $name, "\":")
     };
 }
 pub(crate) use key;
@@ -33,28 +33,31 @@ pub(crate) use key;
 /// An object being written: puts the braces and commas.
 pub struct Object<'a> {
     out: &'a mut Vec<u8>,
-    lead: u8,
+    empty: bool,
 }
 
 impl<'a> Object<'a> {
     /// Opens an object at the end of the buffer.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, lead: b'{' }
+        Self { out, empty: true }
     }
 
     /// Writes a key, made by [`key!`]; the value goes to the buffer that comes back.
     #[inline]
     pub fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
-        self.out.push(self.lead);
-        self.lead = b',';
+        let start = self.out.len();
         self.out.extend_from_slice(key.as_bytes());
+        if self.empty {
+            self.empty = false;
+            self.out[start] = b'{';
+        }
         self.out
     }
 
     /// A key that is no constant.
     pub fn dynamic_key(&mut self, key: &str) -> &mut Vec<u8> {
-        self.out.push(self.lead);
-        self.lead = b',';
+        self.out.push(if self.empty { b'{' } else { b',' });
+        self.empty = false;
         string(self.out, key);
         self.out.push(b':');
         self.out
@@ -115,7 +118,7 @@ impl<'a> Object<'a> {
 
     /// Closes the object.
     pub fn end(self) {
-        if self.lead == b'{' {
+        if self.empty {
             self.out.push(b'{');
         }
         self.out.push(b'}');
