@@ -26,24 +26,23 @@ impl Swim {
                 }
         };
         let k = self.cfg.gossip_nodes;
-        // In small pools in turn, so that everyone is reached in the shortest time.
-        let targets = if self.table.len() <= TELL_EVERYONE {
-            self.table.in_turn(k, wanted)
-        } else {
-            self.table.pick(k, &mut self.rng, wanted)
-        };
+        // In small pools in turn, so that everyone is reached in the shortest time, and past those
+        // who lack nothing.
+        let small = self.cfg.thorough_spread && self.table.len() <= TELL_EVERYONE;
+        let targets =
+            if small { self.table.in_turn(wanted) } else { self.table.pick(k, &mut self.rng, wanted) };
         let room = self.cfg.packet_bound.saturating_sub(COMPOUND_HEADER + self.codec.packet_overhead());
+        let burst = self.cfg.gossip_burst.max(1);
+        let mut told = 0;
         for slot in targets {
             let Some(node) = self.table.get(slot) else { continue };
             let (to, crc) = (node.addr(), node.protocol_max() >= CRC_PROTOCOL);
-            let burst = self.cfg.gossip_burst.max(1);
             let messages = self.riders(Some(slot), room * burst, delegate);
             if messages.is_empty() {
-                // For others there may be something: in small pools not everyone lacks the same.
-                if self.table.len() > TELL_EVERYONE {
-                    break;
+                if small {
+                    continue;
                 }
-                continue;
+                break;
             }
             // What does not fit into one packet follows in the next: many joins at once are many
             // news, and at one packet per round they would take their time.
@@ -52,6 +51,13 @@ impl Swim {
                 let (packet, next) = rest.split_at(fitting(rest, room));
                 self.send_packet(to, packet, crc);
                 rest = next;
+            }
+            told += 1;
+            if told == k {
+                if small {
+                    self.table.turn_ends_with(slot);
+                }
+                break;
             }
         }
     }

@@ -191,20 +191,16 @@ impl Table {
         self.probed = 0;
     }
 
-    /// Up to `k` records that are `wanted`, one after the other in probe order, round and round.
-    pub(super) fn in_turn(&mut self, k: usize, mut wanted: impl FnMut(&Node) -> bool) -> Vec<Slot> {
-        let mut found = Vec::with_capacity(k);
-        for _ in 0..self.order.len() {
-            if found.len() == k {
-                break;
-            }
-            self.gossiped = if self.gossiped + 1 < self.order.len() { self.gossiped + 1 } else { 0 };
-            let slot = self.order[self.gossiped];
-            if self.get(slot).is_some_and(&mut wanted) {
-                found.push(slot);
-            }
-        }
-        found
+    /// All records that are `wanted`, in probe order, from the one whose turn it is.
+    pub(super) fn in_turn(&self, mut wanted: impl FnMut(&Node) -> bool) -> Vec<Slot> {
+        let (later, first) = self.order.split_at(self.gossiped.min(self.order.len()));
+        let round = first.iter().chain(later).copied();
+        round.filter(|&slot| self.get(slot).is_some_and(&mut wanted)).collect()
+    }
+
+    /// The next turn begins with the record after this one.
+    pub(super) fn turn_ends_with(&mut self, slot: Slot) {
+        self.gossiped = self.order.iter().position(|&s| s == slot).map_or(0, |at| at + 1);
     }
 
     /// Up to `k` different records that are `wanted`, at random.
@@ -311,6 +307,10 @@ mod tests {
             picked.dedup();
             assert_eq!(picked.len(), k.min(5));
         }
-        assert_eq!(table.in_turn(9, |n| n.state == NodeState::Alive).len(), 5);
+        let alive = |n: &Node| n.state == NodeState::Alive;
+        let round = table.in_turn(alive);
+        assert_eq!(round.len(), 5);
+        table.turn_ends_with(round[1]);
+        assert_eq!(table.in_turn(alive)[..3], round[2..]);
     }
 }
