@@ -6,7 +6,8 @@
 //! holds the vote, the committed and the purged log id, and the format number.
 //!
 //! A commit of redb is atomic: a torn last write is rolled back when the file is
-//! opened. Anything else that does not check out refuses to start, because a log
+//! opened. A purge is recorded at once and its records are removed bit by bit.
+//! Anything else that does not check out refuses to start, because a log
 //! that silently lost acknowledged entries is worse than a server that is down.
 
 use std::fs;
@@ -30,6 +31,9 @@ const FORMAT: &[u8] = b"1";
 const CACHE_BYTES: usize = 2 << 20;
 /// Records are cut at this size, so that reading or removing part of one stays cheap.
 const RECORD_BYTES: usize = 64 << 10;
+/// Records removed by one write after a purge: a purge of everything at once would hold
+/// up the appends behind it.
+const TRIM: usize = 64;
 /// Files smaller than this are not worth compacting.
 const COMPACT_ABOVE: u64 = 32 << 20;
 
@@ -39,6 +43,8 @@ pub struct RedbStore {
     path: PathBuf,
     db: Shared,
     recovered: Recovered,
+    /// Records below this index were purged and may still be in the file; 0 if none.
+    trim_below: u64,
 }
 
 fn invalid(message: String) -> io::Error {
@@ -81,7 +87,8 @@ impl RedbStore {
         let db = contain(|| open_database(&path)).map_err(explain)?;
         let db: Shared = Arc::new(RwLock::new(Some(db)));
         let recovered = contain(|| recover(&db)).map_err(explain)?;
-        let mut store = Self { path, db, recovered };
+        let trim_below = recovered.purged.map_or(0, |id| id.index + 1);
+        let mut store = Self { path, db, recovered, trim_below };
         store.compact()?;
         Ok(store)
     }
@@ -229,13 +236,22 @@ fn truncate(log: &mut LogTable<'_>, from: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn purge(log: &mut LogTable<'_>, upto: u64) -> io::Result<()> {
-    // The record in which `upto` lies stays until all of it may go.
-    let keep_from = match record_before(log, upto + 1)? {
-        Some(entries) if entries.last().is_some_and(|e| e.log_id.index > upto) => entries[0].log_id.index,
-        _ => upto + 1,
-    };
-    log.retain_in(..keep_from, |_, _| false).map_err(io_error)
+/// Removes up to [`TRIM`] records that lie wholly below `below`; says whether more remain.
+fn trim(log: &mut LogTable<'_>, below: u64) -> io::Result<bool> {
+    let mut keys = Vec::with_capacity(TRIM + 1);
+    for item in log.range(..below).map_err(io_error)?.take(TRIM + 1) {
+        keys.push(item.map_err(io_error)?.0.value());
+    }
+    let more = keys.len() > TRIM;
+    for (i, key) in keys.iter().take(TRIM).enumerate() {
+        // A record ends before the next begins; the last one has to be looked into.
+        let whole = i + 1 < keys.len()
+            || record_before(log, below)?.is_some_and(|r| r.last().is_some_and(|e| e.log_id.index < below));
+        if whole {
+            log.remove(key).map_err(io_error)?;
+        }
+    }
+    Ok(more)
 }
 
 impl LogStore for RedbStore {
@@ -244,7 +260,8 @@ impl LogStore for RedbStore {
     }
 
     fn write(&mut self, changes: &[Change]) -> io::Result<()> {
-        contain(|| {
+        let mut below = self.trim_below;
+        let below = contain(|| {
             with_db(&self.db, |db| {
                 let tx = db.begin_write().map_err(io_error)?;
                 {
@@ -261,7 +278,7 @@ impl LogStore for RedbStore {
                             Change::Append(entries) => insert_entries(&mut log, entries)?,
                             Change::Truncate(from) => truncate(&mut log, *from)?,
                             Change::Purge(id) => {
-                                purge(&mut log, id.index)?;
+                                below = below.max(id.index + 1);
                                 put("purged", &|out| entry::put_log_id(out, Some(id)))?;
                             }
                             Change::Vote(vote) => put("vote", &|out| entry::put_vote(out, vote))?,
@@ -270,10 +287,16 @@ impl LogStore for RedbStore {
                             }
                         }
                     }
+                    if below > 0 && !trim(&mut log, below)? {
+                        below = 0;
+                    }
                 }
-                tx.commit().map_err(io_error)
+                tx.commit().map_err(io_error)?;
+                Ok(below)
             })
-        })
+        })?;
+        self.trim_below = below;
+        Ok(())
     }
 
     fn reader(&self) -> Arc<dyn LogRead> {
