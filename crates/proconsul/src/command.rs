@@ -27,6 +27,8 @@ pub struct Command {
     /// Whether everything after the first argument belongs to another program, so that `-h` there
     /// is not ours.
     pub wraps: bool,
+    /// Whether it has work for all processors; one thread starts faster.
+    pub parallel: bool,
     /// Runs it; `None` for a parent.
     pub run: Option<fn(Parsed) -> Running>,
 }
@@ -41,6 +43,7 @@ impl Command {
             about,
             flags: &[],
             wraps: false,
+            parallel: false,
             run: None,
         }
     }

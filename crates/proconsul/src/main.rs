@@ -13,6 +13,10 @@ use std::process::ExitCode;
 use command::{Command, Failure};
 use flags::FlagError;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code of an unknown command, as shells use it.
 const UNKNOWN_COMMAND: u8 = 127;
 
@@ -52,7 +56,11 @@ fn dispatch(all: &[Command], args: &[String]) -> u8 {
             return 1;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = match command.parallel {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             ui::error(format_args!("Error starting: {error}"));

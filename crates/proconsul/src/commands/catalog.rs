@@ -39,6 +39,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Lists all known datacenters, nearest first.",
         flags: &[CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(datacenters(parsed))),
     },
     Command {
@@ -48,6 +49,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Lists the nodes of a datacenter, or those that run a service.",
         flags: &[NODES_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(nodes(parsed))),
     },
     Command {
@@ -57,6 +59,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Lists the services of a datacenter or of one node.",
         flags: &[SERVICES_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(services(parsed))),
     },
 ];

@@ -15,6 +15,7 @@ pub const COMMAND: Command = Command {
     about: "Prints a script that makes a shell complete commands and flags, e.g.\n\n    source <(proconsul completion bash)",
     flags: &[],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -35,6 +35,7 @@ pub const COMMAND: Command = Command {
     about: "Collects the agent's state, log and metrics over some time into an archive. It may contain\nnames and addresses: look into it before passing it on.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -21,6 +21,7 @@ pub const COMMAND: Command = Command {
     about: "Fires a user event in the agent's datacenter. Agents see it within seconds; watches of type\nevent react to it.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

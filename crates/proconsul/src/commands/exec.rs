@@ -49,6 +49,7 @@ pub const COMMAND: Command = Command {
     about: "Runs a command on all nodes that match and whose agents allow it (disable_remote_exec = false),\nand shows their output. With -, runs the script on standard input. The exit code is 2 if the\ncommand failed somewhere.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: true,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -14,6 +14,7 @@ pub const COMMAND: Command = Command {
     about: "Makes a failed member count as left, so that it is not waited for any more. A member that is\nalive comes back by itself.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -18,6 +18,7 @@ pub const COMMAND: Command = Command {
     about: "Shows what the agent knows about itself, for finding out what it is doing.",
     flags: &[CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -16,6 +16,7 @@ pub const COMMAND: Command = Command {
     about: "Tells the agent to join the members at the given addresses. One that answers is enough.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -15,6 +15,7 @@ pub const COMMAND: Command = Command {
     about: "Makes a new key of 32 random bytes, to be used for the encrypt setting or with keyring.",
     flags: &[],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -29,6 +29,7 @@ pub const COMMAND: Command = Command {
     about: "Lists, adds, changes and removes the keys that encrypt gossip, in all datacenters.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -13,6 +13,7 @@ pub const COMMAND: Command = Command {
     about: "Makes the agent tell the others that it leaves, and stop.",
     flags: &[CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -24,6 +24,7 @@ pub const COMMAND: Command = Command {
     about: "Starts or ends maintenance. What is in maintenance has a critical check, so that nobody is\nsent to it. Without -enable and -disable, shows what is in maintenance.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -27,6 +27,7 @@ pub const COMMAND: Command = Command {
     about: "Lists the members of the pool as this agent sees them. The exit code is 2 if there are none.",
     flags: &[FLAGS, CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -1,5 +1,6 @@
 //! The commands, and the table that makes them known.
 
+mod agent;
 mod catalog;
 mod completion;
 mod debug;
@@ -23,6 +24,7 @@ mod rtt;
 mod services;
 mod snapshot;
 mod tls;
+mod validate;
 pub mod version;
 mod watch;
 
@@ -30,7 +32,7 @@ use crate::command::{Command, Failure};
 
 /// Every command.
 pub fn all() -> Vec<Command> {
-    let mut all = Vec::new();
+    let mut all = vec![agent::command()];
     all.extend(catalog::COMMANDS);
     all.extend([completion::COMMAND, debug::COMMAND, dev::COMMAND, event::COMMAND, exec::COMMAND]);
     all.extend([force_leave::COMMAND, info::COMMAND, join::COMMAND, keygen::COMMAND, keyring::COMMAND]);
@@ -41,7 +43,7 @@ pub fn all() -> Vec<Command> {
     all.extend(services::COMMANDS);
     all.extend(snapshot::COMMANDS);
     all.extend(tls::COMMANDS);
-    all.extend([version::COMMAND, watch::COMMAND]);
+    all.extend([validate::COMMAND, version::COMMAND, watch::COMMAND]);
     all
 }
 

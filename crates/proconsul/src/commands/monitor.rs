@@ -21,6 +21,7 @@ pub const COMMAND: Command = Command {
     about: "Shows the agent's log as it is written, until interrupted. The level may be lower than what\nthe agent writes elsewhere.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -13,6 +13,7 @@ pub const COMMAND: Command = Command {
     about: "Makes the agent read its configuration again. Mistakes are reported here and change nothing.",
     flags: &[CLIENT_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

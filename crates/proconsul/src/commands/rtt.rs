@@ -18,6 +18,7 @@ pub const COMMAND: Command = Command {
     about: "Estimates the round-trip time between two nodes, the second being this agent's own if not\nnamed. Nothing is sent between them: the estimate comes from their coordinates.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -35,6 +35,7 @@ pub const COMMANDS: [Command; 3] = [
         about: "Takes a service away by its id, or those that are defined in files.",
         flags: &[DEREGISTER_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(deregister(parsed))),
     },
     Command {
@@ -44,6 +45,7 @@ pub const COMMANDS: [Command; 3] = [
         about: "Registers a service described by flags, or those that are defined in files (HCL or JSON, in\nthe form of the agent's configuration).",
         flags: &[REGISTER_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(register(parsed))),
     },
 ];

@@ -29,6 +29,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Verifies an archive and shows what is in it. No agent is needed.",
         flags: &[INSPECT_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(inspect(parsed))),
     },
     Command {
@@ -38,6 +39,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Replaces the whole state of a datacenter's servers by that of an archive.",
         flags: &[CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(restore(parsed))),
     },
     Command {
@@ -47,6 +49,7 @@ pub const COMMANDS: [Command; 4] = [
         about: "Saves the state of a datacenter's servers to FILE and verifies what was written. FILE appears\nonly once it is complete.",
         flags: &[CLIENT_FLAGS, SERVER_FLAGS],
         wraps: false,
+        parallel: false,
         run: Some(|parsed| Box::pin(save(parsed))),
     },
 ];

@@ -16,6 +16,7 @@ pub const COMMAND: Command = Command {
     about: "Prints the version of this program and the versions of the protocols it speaks.",
     flags: &[FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

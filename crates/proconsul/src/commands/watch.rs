@@ -32,6 +32,7 @@ pub const COMMAND: Command = Command {
     about: "Follows a view of the cluster. The program is run at once and on every change, with the data\nas JSON on its standard input. Without a program, prints the data once.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: true,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -45,6 +45,7 @@ pub const COMMAND: Command = Command {
     about: "Starts servers and clients of several datacenters on this machine, joins them over the WAN, and\nkeeps them until interrupted. Each agent is a process with its own loopback address and the usual\nports: 127.0.<datacenter>.<n> for servers, 127.0.<datacenter>.<100+n> for clients.",
     flags: &[FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -20,6 +20,7 @@ pub const COMMAND: Command = Command {
     about: "Deletes a key, or all keys with a prefix. Deleting what is not there is no mistake.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

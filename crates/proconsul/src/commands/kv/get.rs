@@ -25,6 +25,7 @@ pub const COMMAND: Command = Command {
     about: "Reads the value of a key, or all keys with a prefix.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
     about: "Writes a key. The value is DATA itself, the content of a file (@path), or standard input (-).",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

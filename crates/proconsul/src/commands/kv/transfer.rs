@@ -17,6 +17,7 @@ pub const EXPORT: Command = Command {
     about: "Prints all keys with a prefix as JSON, in the form kv import reads.",
     flags: &[CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(export(parsed))),
 };
 
@@ -28,6 +29,7 @@ pub const IMPORT: Command = Command {
     about: "Writes the keys of an export. DATA is the JSON itself, a file (@path), or standard input (-).",
     flags: &[CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(import(parsed))),
 };
 

@@ -53,6 +53,7 @@ pub const COMMAND: Command = Command {
     about: "Takes a lock under the given key prefix, runs the program, and gives the lock back. Whoever\ncomes second waits. If the lock is lost, the program is stopped. With -n, that many may run at once.",
     flags: &[FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: true,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

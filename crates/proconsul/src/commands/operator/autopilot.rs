@@ -17,6 +17,7 @@ pub const GET: Command = Command {
     about: "Shows the autopilot settings of a datacenter.",
     flags: &[CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(get(parsed))),
 };
 
@@ -47,6 +48,7 @@ pub const SET: Command = Command {
     about: "Changes the autopilot settings that are given as flags, and leaves the others.",
     flags: &[SET_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(set(parsed))),
 };
 
@@ -60,6 +62,7 @@ pub const STATE: Command = Command {
     about: "Shows how the servers are, as autopilot sees them.",
     flags: &[STATE_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(state(parsed))),
 };
 

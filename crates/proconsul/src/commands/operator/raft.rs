@@ -16,6 +16,7 @@ pub const LIST: Command = Command {
     about: "Lists the servers of the replication group, who leads, and who votes.",
     flags: &[CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(list(parsed))),
 };
 
@@ -32,6 +33,7 @@ pub const REMOVE: Command = Command {
     about: "Removes a server that will not come back and was not removed otherwise.",
     flags: &[REMOVE_FLAGS, CLIENT_FLAGS, SERVER_FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(remove(parsed))),
 };
 

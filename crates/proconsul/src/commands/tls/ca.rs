@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
     about: "Makes a certificate authority: <domain>-agent-ca.pem, to be given to all agents, and\n<domain>-agent-ca-key.pem, to be kept where certificates are made.",
     flags: &[FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 

@@ -35,6 +35,7 @@ pub const COMMAND: Command = Command {
     about: "Makes a certificate and its key for a server, a client agent or a user. The files are named\n<dc>-<role>-<domain>-<n>.pem and <dc>-<role>-<domain>-<n>-key.pem.",
     flags: &[FLAGS],
     wraps: false,
+    parallel: false,
     run: Some(|parsed| Box::pin(run(parsed))),
 };
 
