@@ -71,21 +71,6 @@ fn is_refusal(error: &io::Error) -> bool {
     error.to_string().to_lowercase().contains("connection refused")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_recognised_through_wrappers() {
-        let plain = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert!(is_refusal(&plain()));
-        assert!(is_refusal(&io::Error::other(plain())));
-        assert!(is_refusal(&io::Error::other("dial tcp 10.0.0.1:8300: connect: connection refused")));
-        assert!(!is_refusal(&io::ErrorKind::TimedOut.into()));
-        assert!(!is_refusal(&io::Error::other("no route to host")));
-    }
-}
-
 async fn campaign<F: Fsm>(node: &Consensus<F>, leader: ServerId) {
     let lease = node.shared.config.timings.election_max;
     let heard = *node.shared.contact.lock();
@@ -106,5 +91,20 @@ async fn campaign<F: Fsm>(node: &Consensus<F>, leader: ServerId) {
             return;
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_recognised_through_wrappers() {
+        let plain = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(is_refusal(&plain()));
+        assert!(is_refusal(&io::Error::other(plain())));
+        assert!(is_refusal(&io::Error::other("dial tcp 10.0.0.1:8300: connect: connection refused")));
+        assert!(!is_refusal(&io::ErrorKind::TimedOut.into()));
+        assert!(!is_refusal(&io::Error::other("no route to host")));
     }
 }
