@@ -65,11 +65,6 @@ impl StreamReader {
         }
     }
 
-    /// Bytes taken in so far.
-    pub fn received(&self) -> usize {
-        self.buffer.len()
-    }
-
     /// Takes in what arrived. After an error or a complete message the reader is used up.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, StreamError> {
         self.buffer.extend_from_slice(bytes);
