@@ -12,6 +12,7 @@ mod transport;
 pub use body::{Body, empty, full, reader};
 pub use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 pub use hyper::body::Incoming;
+pub use rustls::ClientConfig;
 pub use target::{Endpoint, Scheme, Target};
 pub use tls::{TlsOptions, client_config};
 pub use transport::Transport;

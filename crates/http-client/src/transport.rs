@@ -37,14 +37,29 @@ impl Transport {
         let tls = match target.scheme {
             Scheme::Http => None,
             Scheme::Https => {
-                let name = match (server_name, &target.endpoint) {
-                    (Some(name), _) => name.to_owned(),
-                    (None, Endpoint::Tcp { host, .. }) => host.clone(),
-                    (None, Endpoint::Unix(_)) => "localhost".to_owned(),
-                };
-                let name = ServerName::try_from(name.clone())
-                    .map_err(|_| Error::TlsConfig(format!("{name:?} cannot be a server name")))?;
+                let name = certified_name(&target, server_name)?;
                 Some((client_config(tls)?, name))
+            }
+        };
+        Ok(Self { target, tls, connect_timeout: Self::CONNECT_TIMEOUT })
+    }
+
+    /// As [`Self::new`], with TLS settings that were read before, see [`client_config`], and may be
+    /// shared by many. A target whose scheme asks for TLS needs them.
+    ///
+    /// # Errors
+    /// No settings where they are needed, and unusable names.
+    pub fn with_client_config(
+        target: Target,
+        config: Option<Arc<rustls::ClientConfig>>,
+        server_name: Option<&str>,
+    ) -> Result<Self, Error> {
+        let tls = match target.scheme {
+            Scheme::Http => None,
+            Scheme::Https => {
+                let config =
+                    config.ok_or_else(|| Error::TlsConfig("https without TLS settings".to_owned()))?;
+                Some((config, certified_name(&target, server_name)?))
             }
         };
         Ok(Self { target, tls, connect_timeout: Self::CONNECT_TIMEOUT })
@@ -122,6 +137,17 @@ impl Transport {
         };
         Error::Dial { network, address, reason: reason.to_owned() }
     }
+}
+
+/// The name that a server's certificate must have.
+fn certified_name(target: &Target, wanted: Option<&str>) -> Result<ServerName<'static>, Error> {
+    let name = match (wanted, &target.endpoint) {
+        (Some(name), _) => name,
+        (None, Endpoint::Tcp { host, .. }) => host,
+        (None, Endpoint::Unix(_)) => "localhost",
+    };
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Error::TlsConfig(format!("{name:?} cannot be a server name")))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
