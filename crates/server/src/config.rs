@@ -60,6 +60,11 @@ pub struct ServerConfig {
     pub coordinate_batches: usize,
 }
 
+/// How long the leader may take for a forwarded call that nobody holds back: longer than a leader
+/// holds a call while it has no quorum.
+pub const LEADER_CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Time between passes of the reconcile duty.
+pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long tombstones of deleted keys are kept at least, so that blocked queries see a delete.
 pub const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
 /// Tombstones are collected in steps of this size.

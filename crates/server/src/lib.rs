@@ -22,6 +22,7 @@ mod server;
 mod snapshot;
 mod wan;
 
-pub use config::ServerConfig;
+pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, ServerConfig};
+pub use read::hold;
 pub use server::{Server, ServerError};
 pub use snapshot::{ArchiveReader, RESTORE, SAVE, request_restore, request_save};

@@ -164,7 +164,12 @@ impl Server {
         self.core.leader().and_then(|id| self.core.address_of(id))
     }
 
-    /// Names of the datacenters known.
+    /// Whether it was started to found its datacenter alone.
+    pub fn bootstrap(&self) -> bool {
+        self.core.config.bootstrap
+    }
+
+    /// How many datacenters are known.
     pub fn known_datacenters(&self) -> usize {
         self.core.remotes.with_router(|router| router.datacenters().len())
     }
