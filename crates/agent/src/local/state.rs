@@ -62,7 +62,16 @@ pub struct CheckEntry {
     pub critical_since: Option<Instant>,
     /// A change of output alone waits until then before it goes to the catalog.
     deferred_until: Option<Instant>,
+    /// The service that the catalog has it under, as far as is known.
+    placed: Option<String>,
     deleted: bool,
+}
+
+impl CheckEntry {
+    /// Whether it leaves the catalog together with a service.
+    fn goes_with(&self, service_id: &str) -> bool {
+        self.deleted && self.placed.as_deref().is_none_or(|placed| placed == service_id)
+    }
 }
 
 /// Services and checks by id.
@@ -178,7 +187,7 @@ impl State {
             _ => (check.status == "critical").then_some(now),
         };
         let id = check.check_id.clone();
-        self.forget_check(&id);
+        let placed = self.forget_check(&id).and_then(|old| old.placed);
         self.of_service.entry(check.service_id.clone()).or_default().insert(id.clone());
         self.dirty_checks.insert(id.clone());
         let entry = CheckEntry {
@@ -186,6 +195,7 @@ impl State {
             token,
             critical_since,
             deferred_until: None,
+            placed,
             deleted: false,
         };
         self.checks.insert(id, entry);
@@ -249,17 +259,17 @@ impl State {
     }
 
     /// Takes a check out of everything.
-    fn forget_check(&mut self, id: &str) {
+    fn forget_check(&mut self, id: &str) -> Option<CheckEntry> {
         self.cease_waiting(id);
         self.dirty_checks.remove(id);
-        if let Some(entry) = self.checks.remove(id)
-            && let Some(ids) = self.of_service.get_mut(&entry.check.service_id)
-        {
+        let entry = self.checks.remove(id)?;
+        if let Some(ids) = self.of_service.get_mut(&entry.check.service_id) {
             ids.remove(id);
             if ids.is_empty() {
                 self.of_service.remove(&entry.check.service_id);
             }
         }
+        Some(entry)
     }
 
     /// The node's own record has to be looked at again.
@@ -319,8 +329,10 @@ impl State {
             there.iter().map(|check| (check.check_id.as_str(), check)).collect();
         let mut gone = Vec::new();
         let mut differ = Vec::new();
-        for (id, entry) in &self.checks {
-            match there.get(id.as_str()) {
+        for (id, entry) in &mut self.checks {
+            let remote = there.get(id.as_str());
+            entry.placed = remote.map(|remote| remote.service_id.clone());
+            match remote {
                 None if entry.deleted => gone.push(id.clone()),
                 Some(remote)
                     if !entry.deleted && same_check(&entry.check, remote, entry.deferred_until.is_some()) =>
@@ -330,8 +342,12 @@ impl State {
                 _ => differ.push(id.clone()),
             }
         }
-        gone.iter().for_each(|id| self.forget_check(id));
-        differ.iter().for_each(|id| self.mark_check(id));
+        for id in &gone {
+            self.forget_check(id);
+        }
+        for id in &differ {
+            self.mark_check(id);
+        }
         for (id, remote) in there {
             if id != SERF_CHECK && !self.checks.contains_key(id) {
                 let entry = CheckEntry {
@@ -339,6 +355,7 @@ impl State {
                     token: String::new(),
                     critical_since: None,
                     deferred_until: None,
+                    placed: Some(remote.service_id.clone()),
                     deleted: true,
                 };
                 self.of_service.entry(remote.service_id.clone()).or_default().insert(id.to_owned());
@@ -371,7 +388,7 @@ impl State {
                         .get(id)
                         .into_iter()
                         .flatten()
-                        .filter(|check| self.checks.get(*check).is_some_and(|check| check.deleted)),
+                        .filter(|check| self.checks.get(*check).is_some_and(|check| check.goes_with(id))),
                 );
                 steps.push(Step::RemoveService { id: id.clone() });
                 continue;
@@ -432,7 +449,9 @@ impl State {
 
     /// The catalog took this version of a check.
     pub(super) fn check_synced(&mut self, sent: &Arc<HealthCheck>) {
-        if self.check(&sent.check_id).is_some_and(|entry| *entry.check == **sent) {
+        let Some(entry) = self.checks.get_mut(&sent.check_id) else { return };
+        entry.placed = Some(sent.service_id.clone());
+        if !entry.deleted && *entry.check == **sent {
             self.cease_waiting(&sent.check_id);
             self.dirty_checks.remove(&sent.check_id);
         }
@@ -466,9 +485,10 @@ impl State {
         // The catalog has dropped its checks with it.
         let of_service: Vec<String> = self.of_service.get(id).into_iter().flatten().cloned().collect();
         for check in of_service {
-            if self.checks.get(&check).is_some_and(|entry| entry.deleted) {
+            let Some(entry) = self.checks.get(&check) else { continue };
+            if entry.goes_with(id) {
                 self.forget_check(&check);
-            } else {
+            } else if !entry.deleted {
                 // Registered again meanwhile.
                 self.mark_check(&check);
             }
