@@ -111,7 +111,7 @@ async fn errors_of_the_road_keep_their_text() {
     let told = bench.send("GET /v1/kv/x", "").await;
     assert_eq!((told.status, told.text()), (403, "rpc error making call: Permission denied"));
     assert_eq!(told.header("x-consul-index"), "<missing>");
-    let told = bench.send("GET /v1/query/x", "").await;
+    let told = bench.send("GET /v1/query/aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb", "").await;
     assert_eq!((told.status, told.text()), (404, "Query not found"));
 }
 

@@ -17,7 +17,8 @@ use crate::face::route::Answer;
 /// `GET /v1/coordinate/datacenters`: the WAN coordinates by datacenter.
 pub fn datacenters(face: &Face, _call: Call) -> Answer<'_> {
     Box::pin(async move {
-        let maps = face.road.call::<CoordinateListDatacenters>(Empty {}).await?;
+        let mut maps = face.road.call::<CoordinateListDatacenters>(Empty {}).await?;
+        maps.retain(|map| !map.coordinates.is_empty());
         Ok(Reply::serde(&maps))
     })
 }

@@ -66,7 +66,10 @@ fn check_filters(event: &UserEvent) -> Result<(), ApiError> {
         [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)]
     {
         if let Err(error) = Regex::new(filter) {
-            return Err(ApiError::internal(format!("Invalid {what} filter: {error}")));
+            // The engine draws a picture over several lines; its last line says it in words.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            return Err(ApiError::internal(format!("Invalid {what} filter: {reason}")));
         }
     }
     Ok(())
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn filters_are_checked() {
         let event = UserEvent { node_filter: "(".to_owned(), ..UserEvent::default() };
-        assert!(check_filters(&event).unwrap_err().text.starts_with("Invalid node filter: "));
+        assert!(check_filters(&event).unwrap_err().text.starts_with("Invalid node filter: unclosed"));
         let event = UserEvent { tag_filter: "a".to_owned(), ..UserEvent::default() };
         assert!(check_filters(&event).is_err());
     }

@@ -124,6 +124,11 @@ pub fn destroy(face: &Face, call: Call) -> Answer<'_> {
     })
 }
 
+/// Whether a text has the form of the ids that servers give.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
 fn specific(face: &Face, call: &Call) -> Result<SessionSpecificRequest, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let id = session_id(call)?;
@@ -147,6 +152,9 @@ pub fn renew(face: &Face, call: Call) -> Answer<'_> {
 pub fn info(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
         let args = specific(face, &call)?;
+        if !is_uuid(&args.session_id) {
+            return Err(ApiError::internal("failed session lookup: UUID must be 36 characters"));
+        }
         Ok(match read::<SessionGet>(face, args).await {
             Ok(reply) => sessions(&reply).meta(&reply.meta),
             Err(error) => failed_read(error),

@@ -72,9 +72,9 @@ pub fn query_node(out: &mut Vec<u8>, entry: &CheckServiceNode) {
     object.end();
 }
 
-/// The figures of a read, inside its body.
+/// The figures of a read, inside its body. The index stays 0: what answers so cannot be watched.
 pub fn query_meta(object: &mut Object<'_>, meta: &QueryMeta) {
-    object.u64(key!("Index"), meta.index);
+    object.u64(key!("Index"), 0);
     object.i64(key!("LastContact"), meta.last_contact.0);
     object.bool(key!("KnownLeader"), meta.known_leader);
     object.str(key!("ConsistencyLevel"), &meta.consistency_level);
