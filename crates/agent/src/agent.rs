@@ -8,7 +8,6 @@ use gossip::driver::PoolEvent;
 use gossip::driver::PoolHandle;
 use gossip::serf::consul::NEW_LEADER_EVENT;
 use http_api::FaceConfig;
-use model::road::Road;
 use parking_lot::RwLock;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +17,7 @@ use crate::config::RuntimeConfig;
 use crate::delegate::Delegate;
 use crate::events::Events;
 use crate::local::Local;
+use crate::remote_exec::RemoteExec;
 use crate::services::Services;
 use crate::watches::Watches;
 
@@ -67,11 +67,12 @@ pub struct Agent {
     pub(crate) lan: PoolHandle,
     pub(crate) wan: Option<PoolHandle>,
     pub(crate) delegate: Delegate,
-    pub(crate) road: Road,
     pub(crate) local: Arc<Local>,
     pub(crate) services: Arc<Services>,
     pub(crate) events: Events,
     pub(crate) watches: Watches,
+    /// Absent unless the configuration allows remote execution.
+    pub(crate) remote_exec: Option<Arc<RemoteExec>>,
     pub(crate) tokens: Arc<RwLock<Tokens>>,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) log: telemetry::logging::LogHandle,
@@ -110,7 +111,11 @@ impl Agent {
                         tracing::info!(target: "agent", payload = %leader, "New leader elected");
                         self.local.trigger().server_up();
                     } else {
-                        self.events.receive(&event.name, event.ltime, &event.payload, &self.local);
+                        let asked =
+                            self.events.receive(&event.name, event.ltime, &event.payload, &self.local);
+                        if let (Some(event), Some(exec)) = (asked, &self.remote_exec) {
+                            exec.take(event);
+                        }
                     }
                 }
                 Ok(PoolEvent::MemberJoin(member)) => {

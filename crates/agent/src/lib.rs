@@ -16,6 +16,7 @@ mod join;
 mod limit;
 mod local;
 mod pools;
+mod remote_exec;
 mod run;
 pub mod services;
 mod systemd;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::ServerId;
+use consensus::{ServerId, Timings};
 use model::operator::AutopilotConfig;
 
 /// Settings of a server; the agent makes them from its configuration.
@@ -60,9 +60,19 @@ pub struct ServerConfig {
     pub coordinate_batches: usize,
 }
 
+impl ServerConfig {
+    /// After this time without a word from the leader, it is not told as the leader any more: every
+    /// follower's election is due by then.
+    pub(crate) fn leader_silence(&self) -> Duration {
+        Timings::from_multiplier(self.raft_multiplier).election_max * 2
+    }
+}
+
 /// How long the leader may take for a forwarded call that nobody holds back: longer than a leader
 /// holds a call while it has no quorum.
 pub const LEADER_CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Least TTL of a session unless the configuration asks for more.
+pub const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
 /// Time between passes of the reconcile duty.
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long tombstones of deleted keys are kept at least, so that blocked queries see a delete.

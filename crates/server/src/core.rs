@@ -57,8 +57,11 @@ impl Core {
         &self.config.datacenter
     }
 
+    /// The leader, unless it has been silent for so long that an election is due.
     pub(crate) fn leader(&self) -> Option<ServerId> {
-        self.raft.leader()
+        let leader = self.raft.leader()?;
+        let silent = self.last_contact() > self.config.leader_silence();
+        (!silent).then_some(leader)
     }
 
     pub(crate) fn is_leader(&self) -> bool {
@@ -66,7 +69,7 @@ impl Core {
     }
 
     pub(crate) fn leader_known(&self) -> bool {
-        self.raft.leader().is_some()
+        self.leader().is_some()
     }
 
     /// Whether there ever was a leader to hear of: before, a stale answer would be an empty one.

@@ -22,7 +22,7 @@ mod server;
 mod snapshot;
 mod wan;
 
-pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, ServerConfig};
+pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, SESSION_TTL_MIN, ServerConfig};
 pub use read::hold;
 pub use server::{Server, ServerError};
 pub use snapshot::{ArchiveReader, RESTORE, SAVE, request_restore, request_save};

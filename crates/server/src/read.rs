@@ -79,19 +79,23 @@ pub async fn run<M: Method>(
                 restored = core.wait_for_change(watched, deadline).await? == Wake::Restored;
             }
             _ => {
-                fill(core, meta);
+                *meta = QueryMeta { index: meta.index, ..core.query_meta() };
                 return Ok(reply);
             }
         }
     }
 }
 
-fn fill(core: &Core, meta: &mut QueryMeta) {
-    meta.known_leader = core.leader_known();
-    meta.last_contact = core.last_contact().into();
-}
-
 impl Core {
+    /// What every read answer says of this server; without an index.
+    pub(crate) fn query_meta(&self) -> QueryMeta {
+        QueryMeta {
+            known_leader: self.leader_known(),
+            last_contact: self.last_contact().into(),
+            ..QueryMeta::default()
+        }
+    }
+
     /// `consistent` asks a quorum whether this server still leads; `default` trusts the leader's
     /// lease while it is valid; `stale` takes what is there.
     pub(crate) async fn ensure_query_consistency(&self, options: &QueryOptions) -> Result<(), RpcError> {

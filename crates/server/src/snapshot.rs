@@ -164,12 +164,7 @@ impl Core {
             configuration_index: raft.members_index,
             size: 0,
         };
-        let query_meta = QueryMeta {
-            index,
-            known_leader: self.leader_known(),
-            last_contact: self.last_contact().into(),
-            ..QueryMeta::default()
-        };
+        let query_meta = QueryMeta { index, ..self.query_meta() };
         let archive = tokio::task::spawn_blocking(move || -> io::Result<File> {
             let mut state = io::BufWriter::new(tempfile::tempfile()?);
             view.write_snapshot(&mut state, index)?;

@@ -167,6 +167,7 @@ impl Core {
         positions(self)
             .await
             .into_iter()
+            .filter(|(_, servers)| servers.iter().any(|(_, position)| position.is_some()))
             .map(|(datacenter, servers)| DatacenterMap {
                 area_id: WAN_AREA.to_owned(),
                 coordinates: servers

@@ -26,6 +26,7 @@ use crate::join::{self, RetryJoin};
 use crate::limit::RateLimit;
 use crate::local::{Local, SyncConfig, Trigger, run_sync};
 use crate::pools;
+use crate::remote_exec::RemoteExec;
 use crate::services::{Services, ServicesConfig};
 
 /// How long requests in progress may take to end when the agent stops.
@@ -92,6 +93,10 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
     let services = Services::new(services_config, local.clone());
     services.load(&config).await.map_err(RunError::new)?;
     let stop = CancellationToken::new();
+    let remote_exec = (!config.disable_remote_exec).then(|| {
+        let token = Arc::new(own_token.clone());
+        RemoteExec::new(road.clone(), config.node_name.clone(), config.datacenter.clone(), token)
+    });
     let agent = Arc::new(Agent {
         face: ArcSwap::from_pointee(setup::face_config(&config)),
         dns: dns_settings.clone(),
@@ -100,11 +105,11 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
         lan: lan.clone(),
         wan: wan.clone(),
         delegate: delegate.clone(),
-        road: road.clone(),
         local: local.clone(),
         services: services.clone(),
         events: Events::default(),
         watches: crate::watches::Watches::default(),
+        remote_exec,
         tokens,
         requests,
         log,

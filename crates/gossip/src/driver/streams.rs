@@ -149,9 +149,21 @@ impl Streams {
     }
 }
 
+/// A failed connection in the words that operators know; the kind stays.
+fn dial_error(to: SocketAddr, error: &io::Error) -> io::Error {
+    let cause = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "connection timed out".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("dial tcp {to}: connect: {cause}"))
+}
+
 async fn converse(to: SocketAddr, request: &[u8], answer: bool) -> io::Result<Bytes> {
     metrics::counter!("memberlist.tcp.connect").increment(1);
-    let mut stream = TcpStream::connect(to).await?;
+    let mut stream = TcpStream::connect(to).await.map_err(|error| dial_error(to, &error))?;
     stream.set_nodelay(true)?;
     stream.write_all(request).await?;
     metrics::counter!("memberlist.tcp.sent").increment(request.len() as u64);

@@ -10,6 +10,7 @@ use model::catalog::{
     ServiceNode, Weights,
 };
 use model::error::{ErrorKind, RpcError};
+use model::health::HealthCheckDefinition;
 use model::methods::{
     CatalogDeregister, CatalogListDatacenters, CatalogListNodes, CatalogListServices, CatalogNodeServiceList,
     CatalogNodeServices, CatalogRegister, CatalogServiceList, CatalogServiceNodes,
@@ -72,8 +73,32 @@ fn complete(args: &mut RegisterRequest) -> Result<(), RpcError> {
         if check.status.is_empty() {
             "critical".clone_into(&mut check.status);
         }
+        if check.r#type.is_empty() {
+            check_type(&check.definition).clone_into(&mut check.r#type);
+        }
     }
     Ok(())
+}
+
+/// What a definition probes with.
+fn check_type(definition: &HealthCheckDefinition) -> &'static str {
+    if !definition.http.is_empty() {
+        "http"
+    } else if !definition.tcp.is_empty() {
+        "tcp"
+    } else if !definition.grpc.is_empty() {
+        "grpc"
+    } else if !definition.docker_container_id.is_empty() {
+        "docker"
+    } else if !definition.script_args.is_empty() {
+        "script"
+    } else if !definition.ttl.is_zero() {
+        "ttl"
+    } else if !definition.alias_node.is_empty() || !definition.alias_service.is_empty() {
+        "alias"
+    } else {
+        ""
+    }
 }
 
 /// The same for a service, wherever it is written from.
@@ -84,10 +109,11 @@ pub(super) fn complete_service(service: &mut NodeService) -> Result<(), RpcError
     if !service.id.is_empty() && service.service.is_empty() {
         return refuse("Must provide service name with ID");
     }
-    let weights = service.weights.get_or_insert(Weights { passing: 1, warning: 1 });
-    if weights.passing == 0 {
-        weights.passing = 1;
+    let weights = service.weights.get_or_insert_default();
+    if *weights == Weights::default() {
+        *weights = Weights { passing: 1, warning: 1 };
     }
+    weights.passing = weights.passing.max(1);
     if service.kind == "connect-proxy" {
         if service.proxy.destination_service_name.is_empty() {
             return refuse(

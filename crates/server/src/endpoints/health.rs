@@ -62,6 +62,14 @@ fn service_nodes(
         return refuse("Must provide service name");
     }
     let (index, mut nodes) = cx.view.check_service_nodes(watched, &Select::from(args));
+    if args.ingress {
+        // Gateways are bound to services by configuration entries, of which there are none.
+        nodes.clear();
+    }
+    if args.ingress {
+        // Configuration entries bind ingress gateways to services, and there are none of those yet.
+        nodes.clear();
+    }
     filtered::<CheckServiceNode, _>(&args.options.filter, &schema::CHECK_SERVICE_NODE, &mut nodes)?;
     sort::by_distance(cx, &args.source, &mut nodes, |instance| &instance.node.node);
     Ok(IndexedCheckServiceNodes { nodes, meta: meta(index) })

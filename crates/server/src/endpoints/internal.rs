@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use filter::schema;
 use gossip::driver::PoolHandle;
 use gossip::serf::KeyReport;
@@ -73,7 +75,9 @@ async fn fire(core: Arc<Core>, args: EventFireRequest) -> Result<EventFireRespon
     let name = format!("{EVENT_PREFIX}{}", args.name);
     match core.lan.user_event(&name, args.payload.as_slice(), false).await {
         Ok(Ok(())) => Ok(EventFireResponse::default()),
-        Ok(Err(error)) => refuse(error.to_string()),
+        Ok(Err(error)) => {
+            refuse(format!("1 error occurred:\n\t* error broadcasting event to segment \"\": {error}\n\n"))
+        }
         Err(closed) => refuse(closed.to_string()),
     }
 }
@@ -125,7 +129,8 @@ async fn respond(
     args: &KeyringRequest,
     wan: bool,
 ) -> Result<KeyringResponse, RpcError> {
-    let key = gossip::serf::keyring_file::key_from_text(&args.key);
+    // Whether its size is right is for every member to say.
+    let key = STANDARD.decode(&args.key);
     let relay = args.relay_factor;
     let report = match (&args.operation, key) {
         (KeyringOp::List, _) => pool.list_keys(relay).await,

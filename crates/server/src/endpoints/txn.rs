@@ -4,20 +4,18 @@ use std::sync::Arc;
 
 use model::error::RpcError;
 use model::methods::{TxnApply, TxnRead};
-use model::ops::KvVerb;
-use model::options::QueryMeta;
+use model::ops::{KvVerb, ServiceVerb};
 use model::txn::{TxnError, TxnOp, TxnReadRequest, TxnReadResponse, TxnRequest, TxnResponse};
-use state::{Answer, WatchSet};
+use state::Answer;
 
 use crate::core::{CommandType, Core};
 use crate::endpoints::catalog::complete_service;
 use crate::endpoints::kv;
-use crate::read::ReadContext;
 use crate::registry::Registry;
 
 pub(super) fn register(registry: &mut Registry) {
     registry.call::<TxnApply, _, _>(apply);
-    registry.read::<TxnRead>(read);
+    registry.call::<TxnRead, _, _>(read);
 }
 
 /// A transaction with writes: all of it or nothing. What fails is told in the answer, not as an
@@ -33,14 +31,16 @@ async fn apply(core: Arc<Core>, mut args: TxnRequest) -> Result<TxnResponse, Rpc
     }
 }
 
-fn read(cx: &ReadContext<'_>, _: &mut WatchSet, args: &TxnReadRequest) -> Result<TxnReadResponse, RpcError> {
-    let mut ops = args.ops.clone();
-    let errors = check(cx.core, &mut ops);
+async fn read(core: Arc<Core>, args: TxnReadRequest) -> Result<TxnReadResponse, RpcError> {
+    core.ensure_query_consistency(&args.options).await?;
+    let meta = core.query_meta();
+    let mut ops = args.ops;
+    let errors = check(&core, &mut ops);
     if !errors.is_empty() {
-        return Ok(TxnReadResponse { errors, ..TxnReadResponse::default() });
+        return Ok(TxnReadResponse { errors, results: Vec::new(), meta });
     }
-    let TxnResponse { errors, results } = cx.view.txn_ro(&ops);
-    Ok(TxnReadResponse { errors, results, meta: QueryMeta::default() })
+    let TxnResponse { errors, results } = core.store.view().txn_ro(&ops);
+    Ok(TxnReadResponse { errors, results, meta })
 }
 
 /// The checks that need no state, of every operation.
@@ -61,7 +61,14 @@ fn check_one(core: &Core, op: &mut TxnOp) -> Result<(), String> {
             return Err(format!("failed to lock key {:?} due to lock delay", kv.dir_ent.key));
         }
     }
-    if let Some(service) = &mut op.service {
+    if let Some(node) = &mut op.node
+        && node.node.datacenter.is_empty()
+    {
+        core.datacenter().clone_into(&mut node.node.datacenter);
+    }
+    if let Some(service) = &mut op.service
+        && service.verb != ServiceVerb::Get
+    {
         complete_service(&mut service.service).map_err(|e| e.to_string())?;
     }
     Ok(())

@@ -8,7 +8,6 @@ use model::error::{ErrorKind, RpcError};
 use model::health::CheckServiceNode;
 use model::method::Method as _;
 use model::methods::PreparedQueryExecuteRemote;
-use model::options::QueryMeta;
 use model::query::{
     PreparedQuery, PreparedQueryExecuteRemoteRequest, PreparedQueryExecuteRequest,
     PreparedQueryExecuteResponse,
@@ -77,11 +76,7 @@ fn respond(
         failovers: 0,
         nodes,
         service: query.service.service.clone(),
-        meta: QueryMeta {
-            known_leader: core.leader_known(),
-            last_contact: core.last_contact().into(),
-            ..QueryMeta::default()
-        },
+        meta: core.query_meta(),
     }
 }
 

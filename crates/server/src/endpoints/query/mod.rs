@@ -29,7 +29,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.call::<PreparedQueryApply, _, _>(apply);
     registry.read::<PreparedQueryGet>(get);
     registry.read::<PreparedQueryList>(list);
-    registry.read::<PreparedQueryExplain>(explain);
+    registry.call::<PreparedQueryExplain, _, _>(explain);
     registry.call::<PreparedQueryExecute, _, _>(execute::execute);
     registry.call::<PreparedQueryExecuteRemote, _, _>(execute::execute_remote);
 }
@@ -92,6 +92,9 @@ fn get(
     watched: &mut WatchSet,
     args: &PreparedQuerySpecificRequest,
 ) -> Result<IndexedPreparedQueries, RpcError> {
+    if Uuid::parse_str(&args.query_id).is_err() {
+        return refuse(format!("failed prepared query lookup: {:?} is not a UUID", args.query_id));
+    }
     let (index, query) = cx.view.query(watched, &args.query_id);
     match query {
         Some(query) => Ok(IndexedPreparedQueries { queries: vec![query], meta: meta(index) }),
@@ -109,13 +112,13 @@ fn list(
 }
 
 /// What would be run for a name.
-fn explain(
-    cx: &ReadContext<'_>,
-    _: &mut WatchSet,
-    args: &PreparedQueryExecuteRequest,
+async fn explain(
+    core: Arc<Core>,
+    args: PreparedQueryExecuteRequest,
 ) -> Result<PreparedQueryExplainResponse, RpcError> {
-    let query = resolve(cx.view, &args.query_id_or_name)?;
-    Ok(PreparedQueryExplainResponse { query, meta: QueryMeta::default() })
+    core.ensure_query_consistency(&args.options).await?;
+    let query = resolve(&core.store.view(), &args.query_id_or_name)?;
+    Ok(PreparedQueryExplainResponse { query, meta: core.query_meta() })
 }
 
 /// The query that a name or id stands for, filled in if it is a template.
