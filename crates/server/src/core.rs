@@ -32,7 +32,7 @@ pub struct Core {
     pub(crate) lan: PoolHandle,
     pub(crate) wan: Option<PoolHandle>,
     /// What only a leader holds: session timers, lock delays, coordinates not yet written.
-    pub(crate) leader_only: LeaderOnly,
+    pub(crate) leader_only: Arc<LeaderOnly>,
     pub(crate) stop: CancellationToken,
 }
 

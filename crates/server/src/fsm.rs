@@ -4,25 +4,23 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use state::{Answer, Effect, Store};
-use tokio::sync::mpsc;
+use consensus::SnapshotWriter;
+use state::{Answer, Store};
 
-/// The bound of effects that wait for the leader's duties; they are hints, so an overflow is
-/// dropped and found again by the duties' periodic passes.
-const EFFECTS: usize = 4096;
+use crate::leader::LeaderOnly;
 
-/// Applies the log to a [`Store`].
+/// Applies the log to a [`Store`], and tells those who keep clocks beside it what happened before
+/// anybody learns of the answer.
 #[derive(Clone)]
 pub struct StoreFsm {
     store: Arc<Store>,
-    effects: mpsc::Sender<Effect>,
+    leader_only: Arc<LeaderOnly>,
 }
 
 impl StoreFsm {
-    /// The machine, and where it tells what the leader has to see to (lock delays).
-    pub fn new(store: Arc<Store>) -> (Self, mpsc::Receiver<Effect>) {
-        let (effects, receiver) = mpsc::channel(EFFECTS);
-        (Self { store, effects }, receiver)
+    /// The machine over a store.
+    pub fn new(store: Arc<Store>, leader_only: Arc<LeaderOnly>) -> Self {
+        Self { store, leader_only }
     }
 }
 
@@ -32,14 +30,12 @@ impl consensus::Fsm for StoreFsm {
     fn apply_batch(&self, entries: &[(u64, Bytes)]) -> Vec<Answer> {
         let applied = self.store.apply_batch(entries);
         for effect in applied.effects {
-            if self.effects.try_send(effect).is_err() {
-                metrics::counter!("state.effects.dropped").increment(1);
-            }
+            self.leader_only.take(effect);
         }
         applied.answers
     }
 
-    fn snapshot(&self) -> Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send> {
+    fn snapshot(&self) -> SnapshotWriter {
         let view = self.store.view();
         Box::new(move |writer| view.write_snapshot(writer, view.index()))
     }

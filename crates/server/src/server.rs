@@ -118,7 +118,8 @@ impl Server {
         let pool = Arc::new(ConnPool::plain(source, PoolConfig::default()));
         let lookup = Arc::new(Lookup::default());
         let store = Arc::new(Store::new());
-        let (fsm, effects) = StoreFsm::new(store.clone());
+        let leader_only = Arc::new(LeaderOnly::default());
+        let fsm = StoreFsm::new(store.clone(), leader_only.clone());
         let dial = Arc::new(Dial { pool: pool.clone(), datacenter: config.datacenter.clone() });
         let addresses = lookup.clone();
         let book = Arc::new(move |id: ServerId| addresses.get(id).map(|server| server.rpc));
@@ -132,7 +133,7 @@ impl Server {
             lookup,
             lan,
             wan,
-            leader_only: LeaderOnly::default(),
+            leader_only,
             stop: CancellationToken::new(),
             config,
         });
@@ -142,7 +143,7 @@ impl Server {
         listener.serve_rpc(Arc::new(RpcFace(core.clone())));
         let tasks = TaskTracker::new();
         tasks.spawn(until_stopped(core.clone(), follow_lan(core.clone())));
-        tasks.spawn(until_stopped(core.clone(), leader::follow(core.clone(), effects)));
+        tasks.spawn(until_stopped(core.clone(), leader::follow(core.clone())));
         if let Some(wan) = core.wan.clone() {
             tasks.spawn(until_stopped(core.clone(), wan::run(core.clone(), wan)));
         }

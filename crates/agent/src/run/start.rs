@@ -226,7 +226,7 @@ impl Running {
             Delegate::Server(server) => {
                 server.leave().await;
                 // Calls that found this server before it left still get their answer.
-                tokio::time::sleep(drain.min(Duration::from_secs(1))).await;
+                tokio::time::sleep(drain).await;
             }
             Delegate::Client(_) => {
                 if let Err(error) = self.agent.lan.leave().await {

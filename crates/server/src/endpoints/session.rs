@@ -88,7 +88,11 @@ fn get(
     watched: &mut WatchSet,
     args: &SessionSpecificRequest,
 ) -> Result<IndexedSessions, RpcError> {
-    let (index, session) = cx.view.session(watched, wanted(args));
+    let id = wanted(args);
+    if Uuid::parse_str(id).is_err() {
+        return refuse(format!("failed session lookup: {id:?} is not a UUID"));
+    }
+    let (index, session) = cx.view.session(watched, id);
     Ok(IndexedSessions { sessions: session.into_iter().collect(), meta: meta(index) })
 }
 

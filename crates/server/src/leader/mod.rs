@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use consensus::Role;
 use gossip::serf::consul::NEW_LEADER_EVENT;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,13 +42,7 @@ pub(crate) struct LeaderOnly {
 }
 
 /// Follows leadership for the life of the server.
-pub(crate) async fn follow(core: Arc<Core>, mut effects: mpsc::Receiver<Effect>) {
-    let watching = core.clone();
-    let drain = async move {
-        while let Some(effect) = effects.recv().await {
-            watching.leader_only.take(effect);
-        }
-    };
+pub(crate) async fn follow(core: Arc<Core>) {
     let lead = async {
         let mut state = core.raft.watch();
         loop {
@@ -74,7 +67,6 @@ pub(crate) async fn follow(core: Arc<Core>, mut effects: mpsc::Receiver<Effect>)
         }
     };
     tokio::select! {
-        () = drain => {}
         () = lead => {}
         () = bootstrap::run(&core) => {}
         () = core.stop.cancelled() => {}
@@ -82,7 +74,9 @@ pub(crate) async fn follow(core: Arc<Core>, mut effects: mpsc::Receiver<Effect>)
 }
 
 impl LeaderOnly {
-    fn take(&self, effect: Effect) {
+    /// Takes in what applying a command brought about. Called on every server, so that a new leader
+    /// knows the lock delays too; it must not wait for anything.
+    pub(crate) fn take(&self, effect: Effect) {
         match effect {
             Effect::LockDelay { key, delay } => self.lock_delays.delay(key, delay.to_std()),
             Effect::SessionEnded { id } => self.sessions.forget(&id),
