@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use model::catalog::{DatacentersRequest, DeregisterRequest, RegisterRequest};
-use model::health::HealthCheckDefinition;
 use model::method::Method;
 use model::methods::{
     CatalogDeregister, CatalogListDatacenters, CatalogListNodes, CatalogListServices, CatalogNodeServiceList,
@@ -28,7 +27,6 @@ pub fn register(face: &Face, mut call: Call) -> Answer<'_> {
     Box::pin(async move {
         let mut args: RegisterRequest = decode::strict(&call.take_body().await?)?;
         complete(face, &call, &mut args.datacenter, &mut args.token);
-        fill_in(&mut args);
         write::<CatalogRegister>(face, args).await
     })
 }
@@ -40,42 +38,6 @@ pub fn deregister(face: &Face, mut call: Call) -> Answer<'_> {
         complete(face, &call, &mut args.datacenter, &mut args.token);
         write::<CatalogDeregister>(face, args).await
     })
-}
-
-/// What a registration leaves to be understood: weights of nothing are no weights, and a check is
-/// of the type that its definition tells.
-fn fill_in(args: &mut RegisterRequest) {
-    if let Some(service) = &mut args.service
-        && service.weights.as_ref().is_some_and(|weights| weights.passing == 0 && weights.warning == 0)
-    {
-        service.weights = None;
-    }
-    for check in args.check.iter_mut().chain(args.checks.iter_mut().map(Arc::make_mut)) {
-        if check.r#type.is_empty() {
-            type_of(&check.definition).clone_into(&mut check.r#type);
-        }
-    }
-}
-
-fn type_of(definition: &HealthCheckDefinition) -> &'static str {
-    let tells = |text: &str| !text.is_empty();
-    if tells(&definition.http) {
-        "http"
-    } else if tells(&definition.tcp) {
-        "tcp"
-    } else if tells(&definition.grpc) {
-        "grpc"
-    } else if tells(&definition.docker_container_id) {
-        "docker"
-    } else if !definition.script_args.is_empty() {
-        "script"
-    } else if tells(&definition.alias_node) || tells(&definition.alias_service) {
-        "alias"
-    } else if !definition.ttl.is_zero() {
-        "ttl"
-    } else {
-        ""
-    }
 }
 
 fn complete(face: &Face, call: &Call, datacenter: &mut String, token: &mut String) {

@@ -17,8 +17,7 @@ use crate::face::route::Answer;
 /// `GET /v1/coordinate/datacenters`: the WAN coordinates by datacenter.
 pub fn datacenters(face: &Face, _call: Call) -> Answer<'_> {
     Box::pin(async move {
-        let mut maps = face.road.call::<CoordinateListDatacenters>(Empty {}).await?;
-        maps.retain(|map| !map.coordinates.is_empty());
+        let maps = face.road.call::<CoordinateListDatacenters>(Empty {}).await?;
         Ok(Reply::serde(&maps))
     })
 }

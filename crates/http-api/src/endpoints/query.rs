@@ -107,6 +107,9 @@ async fn list(face: &Face, call: &Call) -> Result<Reply, ApiError> {
 
 async fn get(face: &Face, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
+    if !super::session::is_uuid(id) {
+        return Err(ApiError::internal("failed prepared query lookup: UUID must be 36 characters"));
+    }
     let args = PreparedQuerySpecificRequest { datacenter, query_id: id.to_owned(), options: query.clone() };
     Ok(match read::<PreparedQueryGet>(face, args).await {
         Ok(reply) => with_level(queries(&reply.queries), &reply.meta, &query),

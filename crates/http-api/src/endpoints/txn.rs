@@ -76,7 +76,7 @@ struct Plan {
     kv_bytes: u64,
 }
 
-fn plan(wanted: Vec<WantedOp>, datacenter: &str) -> Plan {
+fn plan(wanted: Vec<WantedOp>) -> Plan {
     let mut plan = Plan { ops: Vec::with_capacity(wanted.len()), writes: false, kv_bytes: 0 };
     for op in wanted {
         let mut out = TxnOp::default();
@@ -105,11 +105,7 @@ fn plan(wanted: Vec<WantedOp>, datacenter: &str) -> Plan {
         } else if let Some(node) = op.node {
             let verb = NodeVerb::from(node.verb.as_str());
             plan.writes |= verb != NodeVerb::Get;
-            let mut node = node.node;
-            if node.datacenter.is_empty() {
-                datacenter.clone_into(&mut node.datacenter);
-            }
-            out.node = Some(TxnNodeOp { node, verb });
+            out.node = Some(TxnNodeOp { node: node.node, verb });
         } else if let Some(service) = op.service {
             let verb = ServiceVerb::from(service.verb.as_str());
             plan.writes |= verb != ServiceVerb::Get;
@@ -142,7 +138,7 @@ pub fn apply(face: &Face, mut call: Call) -> Answer<'_> {
                 format!("Transaction contains too many operations ({} > {MAX_OPS})", wanted.len()),
             ));
         }
-        let Plan { ops, writes, kv_bytes } = plan(wanted, &options::datacenter(face, &call));
+        let Plan { ops, writes, kv_bytes } = plan(wanted);
         if kv_bytes > max_value {
             return Err(ApiError::new(
                 413,
@@ -213,7 +209,7 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> Plan {
-        plan(decode::strict(body.as_bytes()).unwrap(), "dc1")
+        plan(decode::strict(body.as_bytes()).unwrap())
     }
 
     #[test]

@@ -25,10 +25,10 @@ fn node_info(out: &mut Vec<u8>, node: &NodeInfo) {
     json::string_map(object.key(key!("TaggedAddresses")), &node.tagged_addresses);
     json::string_map(object.key(key!("Meta")), &node.meta);
     json::array(object.key(key!("Services")), &node.services, |out, service: &Arc<_>| {
-        json::node_service(out, service, Empties::Lists);
+        json::node_service(out, service, Empties::Nulls);
     });
     json::array(object.key(key!("Checks")), &node.checks, |out, check: &Arc<_>| {
-        json::health_check(out, check, Empties::Lists);
+        json::health_check(out, check, Empties::Nulls);
     });
     object.end();
 }

@@ -67,7 +67,7 @@ pub fn query_node(out: &mut Vec<u8>, entry: &CheckServiceNode) {
     if entry.checks.is_empty() {
         null(checks);
     } else {
-        array(checks, &entry.checks, |out, check| health_check(out, check, Empties::Lists));
+        array(checks, &entry.checks, |out, check| health_check(out, check, Empties::Nulls));
     }
     object.end();
 }
