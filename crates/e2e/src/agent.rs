@@ -1,0 +1,201 @@
+//! One agent as a process.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Http, until};
+
+/// What an agent is started with. `config` is laid over the settings that every agent gets.
+#[derive(Clone)]
+pub struct Spec {
+    pub name: String,
+    pub datacenter: String,
+    pub addr: Ipv4Addr,
+    pub config: Value,
+}
+
+/// A process with its own folder; killed when dropped.
+pub struct Agent {
+    pub spec: Spec,
+    binary: String,
+    dir: TempDir,
+    child: Option<Child>,
+}
+
+impl Agent {
+    /// Writes the configuration and starts the process.
+    pub fn start(binary: &str, spec: Spec) -> Self {
+        let mut agent = Self::prepared(binary, spec);
+        agent.spawn();
+        agent
+    }
+
+    /// As [`Agent::start`], not started yet.
+    pub fn prepared(binary: &str, spec: Spec) -> Self {
+        let dir = tempfile::Builder::new().prefix("e2e-").tempdir().expect("a folder");
+        // A binary from elsewhere (a release build, another implementation) can be put in its place.
+        let binary = std::env::var("PROCONSUL_BIN").unwrap_or_else(|_| binary.to_owned());
+        let agent = Agent { spec, binary, dir, child: None };
+        agent.write_config();
+        agent
+    }
+
+    fn write_config(&self) {
+        let addr = self.spec.addr.to_string();
+        let mut config = json!({
+            "node_name": self.spec.name,
+            "datacenter": self.spec.datacenter,
+            "bind_addr": addr,
+            "client_addr": addr,
+            "data_dir": self.dir.path().join("data"),
+            "log_level": "debug",
+            "retry_interval": "1s",
+            "retry_interval_wan": "1s",
+            "disable_update_check": true,
+        });
+        if let (Some(all), Some(own)) = (config.as_object_mut(), self.spec.config.as_object()) {
+            all.extend(own.clone());
+        }
+        fs::write(self.config_path(), config.to_string()).expect("configuration written");
+    }
+
+    /// Changes one setting; counts from the next start or reload.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.spec.config[key] = value;
+        self.write_config();
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.dir.path().join("config.json")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Starts the process, with the data of its earlier life if there was one.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{} is running", self.spec.name);
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("log file");
+        let child = Command::new(&self.binary)
+            .arg("agent")
+            .arg(format!("-config-file={}", self.config_path().display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log file"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}", self.binary));
+        self.child = Some(child);
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// Everything the process wrote so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("pid");
+        kill(Pid::from_raw(pid), signal).expect("signal sent");
+    }
+
+    /// kill -9, as when the machine dies.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops the process in its tracks: nothing is answered, nothing refused.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// A signal, and the end of the process.
+    pub fn stop(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.wait_exit(Duration::from_secs(40))
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        let name = self.spec.name.clone();
+        let log = self.log_path();
+        let child = self.child.as_mut().expect("running");
+        let status = until(&format!("{name} ends"), limit, || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err(format!("still running; log: {}", tail(&log, 20))),
+            Err(e) => Err(e.to_string()),
+        });
+        self.child = None;
+        status
+    }
+
+    pub fn running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    pub fn http(&self) -> Http {
+        self.http_within(Duration::from_secs(15))
+    }
+
+    pub fn http_within(&self, limit: Duration) -> Http {
+        Http::new((self.spec.addr, 8500).into(), limit)
+    }
+
+    /// Runs a command of the program against this agent.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        Command::new(&self.binary)
+            .args(args)
+            .env("CONSUL_HTTP_ADDR", format!("{}:8500", self.spec.addr))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command runs")
+    }
+
+    /// As [`Agent::cli`]; standard output if it exits with 0.
+    pub fn cli_ok(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.cli(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(format!("{args:?}: {}{text}", String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+}
+
+fn tail(log: &Path, lines: usize) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {}, last lines of its log\n{}", self.spec.name, tail(&self.log_path(), 25));
+        }
+    }
+}

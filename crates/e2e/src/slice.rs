@@ -1,0 +1,35 @@
+//! Loopback addresses for one test.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use crate::until;
+
+/// First and last value of the second part of the addresses.
+const SECOND: std::ops::RangeInclusive<u8> = 30..=39;
+
+/// 127.N.*.* for one N, taken from other tests until dropped, those of other processes included.
+pub struct Slice {
+    second: u8,
+    _claim: TcpListener,
+}
+
+impl Slice {
+    /// Takes a free one; waits while there is none. The claim is a listener on a port that no agent uses.
+    pub fn claim() -> Self {
+        until("a free range of addresses", Duration::from_secs(600), || {
+            SECOND
+                .into_iter()
+                .find_map(|second| {
+                    let claim = TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), 7001)).ok()?;
+                    Some(Slice { second, _claim: claim })
+                })
+                .ok_or_else(|| "all are taken".to_owned())
+        })
+    }
+
+    /// An address of a datacenter, both counted from 1.
+    pub fn addr(&self, datacenter: u8, number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.second, datacenter, number)
+    }
+}
