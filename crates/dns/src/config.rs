@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn the_closest_pattern_gives_the_ttl() {
         let secs = Duration::from_secs;
-        let ttl = ServiceTtl::new([("*", secs(5)), ("web", secs(30)), ("db*", secs(20)), ("db-long*", secs(25))]);
+        let ttl =
+            ServiceTtl::new([("*", secs(5)), ("web", secs(30)), ("db*", secs(20)), ("db-long*", secs(25))]);
         assert_eq!(ttl.of("web"), 30);
         assert_eq!(ttl.of("WEB"), 30);
         assert_eq!(ttl.of("web2"), 5);

@@ -43,9 +43,8 @@ pub struct Record {
     pub data: Data,
 }
 
-/// What a record says.
+/// What a record says, named like the types of DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named like the types of DNS")]
 pub enum Data {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
@@ -161,7 +160,13 @@ pub fn encode(config: &Config, query: &Query, response: &Response, transport: Tr
         .unwrap_or_default()
 }
 
-fn compose(config: &Config, query: &Query, response: &Response, extent: Extent, limit: usize) -> Option<Vec<u8>> {
+fn compose(
+    config: &Config,
+    query: &Query,
+    response: &Response,
+    extent: Extent,
+    limit: usize,
+) -> Option<Vec<u8>> {
     // A record has at most a few dozen bytes, mostly.
     let target = Vec::with_capacity(limit.min(128 + 64 * extent.answers));
     if config.disable_compression {
@@ -173,7 +178,13 @@ fn compose(config: &Config, query: &Query, response: &Response, extent: Extent, 
     }
 }
 
-fn fill<T: Composer>(target: T, query: &Query, response: &Response, extent: Extent, limit: usize) -> Result<T, PushError> {
+fn fill<T: Composer>(
+    target: T,
+    query: &Query,
+    response: &Response,
+    extent: Extent,
+    limit: usize,
+) -> Result<T, PushError> {
     let mut builder = MessageBuilder::from_target(target).map_err(|_| PushError::ShortBuf)?;
     builder.set_push_limit(limit);
     let header = builder.header_mut();
@@ -240,7 +251,8 @@ fn push<T: Composer>(
             section.push((owner, class, ttl, rdata::Srv::new(1, *weight, *port, target)))
         }
         Data::Txt(text) => {
-            let text = rdata::Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).map_err(|_| PushError::ShortBuf)?;
+            let text =
+                rdata::Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).map_err(|_| PushError::ShortBuf)?;
             section.push((owner, class, ttl, text))
         }
         Data::Soa { mname, rname, serial, timers } => {

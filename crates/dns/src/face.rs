@@ -29,7 +29,6 @@ const SERVERS: &str = "consul";
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
 pub enum Transport {
     Udp,
     Tcp,
@@ -209,7 +208,9 @@ impl Pass<'_> {
                 let node = found.nodes.iter().find(|node| same(&node.address));
                 answers.extend(node.and_then(|node| records::ptr_node(self.config, node)));
             }
-            Err(error) => tracing::error!(target: "agent.dns", error = ?error, "reverse lookup of nodes failed"),
+            Err(error) => {
+                tracing::error!(target: "agent.dns", error = ?error, "reverse lookup of nodes failed")
+            }
         }
         if answers.is_empty() {
             match self.fetch.at_address(text).await {
@@ -236,8 +237,12 @@ impl Pass<'_> {
             response
         };
         if !self.config.recursors.is_empty() {
-            let found =
-                recursor::forward(&self.config.recursors, self.config.recursor_timeout, message, self.transport);
+            let found = recursor::forward(
+                &self.config.recursors,
+                self.config.recursor_timeout,
+                message,
+                self.transport,
+            );
             if let Some(answer) = found.await {
                 return Some(answer);
             }
@@ -276,7 +281,9 @@ impl Pass<'_> {
                 records.iter_mut().for_each(|record| record.ttl = ttl);
             }
             match &mut response.answers[at] {
-                Answer { record: Record { data: Data::Srv { .. }, .. }, extras, .. } => extras.extend(records),
+                Answer { record: Record { data: Data::Srv { .. }, .. }, extras, .. } => {
+                    extras.extend(records)
+                }
                 _ => {
                     response.answers.splice(at + 1..at + 1, records.into_iter().map(Answer::from));
                 }

@@ -170,3 +170,91 @@ fn reverse_address(labels: &[&[u8]]) -> Option<IpAddr> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::parse_name;
+    use crate::tests::config;
+
+    fn ask(name: &str, qtype: Rtype) -> Lookup {
+        let config = Config {
+            domain: parse_name("consul").unwrap(),
+            alt_domain: Some(parse_name("alt.corp").unwrap()),
+            ..config()
+        };
+        lookup(&config, &parse_name(name).unwrap(), qtype)
+    }
+
+    fn service(name: &str, tag: &str, dc: &str) -> Lookup {
+        Lookup::Service { name: name.into(), tag: tag.into(), dc: dc.into(), reach: Reach::Direct }
+    }
+
+    #[test]
+    fn services() {
+        for (asked, want) in [
+            ("web.service.consul", service("web", "", "dc1")),
+            ("WEB.Service.CONSUL", service("web", "", "dc1")),
+            ("web.service.dc2.consul", service("web", "", "dc2")),
+            ("blue.web.service.consul", service("web", "blue", "dc1")),
+            ("v1.2.web.service.dc2.consul", service("web", "v1.2", "dc2")),
+            ("_web._blue.service.consul", service("web", "blue", "dc1")),
+            ("_web._tcp.service.dc2.consul", service("web", "", "dc2")),
+            ("_web._TCP.service.consul", service("web", "", "dc1")),
+            ("web.service.alt.corp", service("web", "", "dc1")),
+        ] {
+            assert_eq!(ask(asked, Rtype::A), want, "{asked}");
+        }
+        assert_eq!(ask("_web._blue.consul", Rtype::SRV), service("web", "blue", "dc1"));
+        assert_eq!(ask("_web._blue.dc2.consul", Rtype::SRV), service("web", "blue", "dc2"));
+        assert_eq!(ask("_web._blue.consul", Rtype::A), Lookup::Unknown);
+        let reached =
+            |reach| Lookup::Service { name: "web".into(), tag: String::new(), dc: "dc1".into(), reach };
+        assert_eq!(ask("web.connect.consul", Rtype::SRV), reached(Reach::Connect));
+        assert_eq!(ask("web.ingress.consul", Rtype::SRV), reached(Reach::Ingress));
+    }
+
+    #[test]
+    fn nodes_and_queries() {
+        let node = |name: &str, dc: &str| Lookup::Node { name: name.into(), dc: dc.into() };
+        assert_eq!(ask("n1.node.consul", Rtype::A), node("n1", "dc1"));
+        assert_eq!(ask("my.Host.node.dc2.consul", Rtype::A), node("my.host", "dc2"));
+        // The last kind counts.
+        assert_eq!(ask("web.service.node.consul", Rtype::A), node("web.service", "dc1"));
+        let query = Lookup::Query { name: "all.web".into(), dc: "dc1".into() };
+        assert_eq!(ask("all.web.query.consul", Rtype::A), query);
+    }
+
+    #[test]
+    fn addresses() {
+        let addr = |text: &str| Lookup::Addr(Some(text.parse().unwrap()));
+        assert_eq!(ask("0a000001.addr.dc1.consul", Rtype::A), addr("10.0.0.1"));
+        assert_eq!(ask("20010db800000000000000000000cafe.addr.consul", Rtype::A), addr("2001:db8::cafe"));
+        for wrong in ["zzzz.addr.consul", "0a0000.addr.consul", "+a000001.addr.consul"] {
+            assert_eq!(ask(wrong, Rtype::A), Lookup::Addr(None), "{wrong}");
+        }
+        let ptr = |text: &str| Lookup::Ptr(Some(text.parse().unwrap()));
+        assert_eq!(ask("1.0.0.10.in-addr.arpa", Rtype::PTR), ptr("10.0.0.1"));
+        let six = format!("e.f.a.c.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(20));
+        assert_eq!(ask(&six, Rtype::PTR), ptr("2001:db8::cafe"));
+        for wrong in ["arpa", "1.in-addr.arpa", "300.0.0.10.in-addr.arpa", "x.ip6.arpa"] {
+            assert_eq!(ask(wrong, Rtype::PTR), Lookup::Ptr(None), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_rest() {
+        assert_eq!(ask("consul", Rtype::SOA), Lookup::Soa);
+        assert_eq!(ask("dc2.consul", Rtype::SOA), Lookup::Soa);
+        assert_eq!(ask("alt.corp", Rtype::NS), Lookup::Ns);
+        assert_eq!(ask("consul", Rtype::AXFR), Lookup::Transfer);
+        for unknown in
+            ["consul", "n1.consul", "service.consul", "web.service.a.b.consul", "a.0a000001.addr.consul"]
+        {
+            assert_eq!(ask(unknown, Rtype::A), Lookup::Unknown, "{unknown}");
+        }
+        for foreign in [".", "corp", "example.com", "consul.example.com", "notconsul"] {
+            assert_eq!(ask(foreign, Rtype::A), Lookup::Foreign, "{foreign}");
+        }
+    }
+}

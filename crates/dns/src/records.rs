@@ -100,16 +100,21 @@ pub fn node(config: &Config, asked: &Asked<'_>, node: &Node) -> Response {
 /// Leaves out what is critical, and with `only_passing` everything that does not pass.
 pub fn retain_healthy(entries: &mut Vec<CheckServiceNode>, only_passing: bool) {
     entries.retain(|entry| {
-        entry.checks.iter().all(|check| {
-            if only_passing { check.status == PASSING } else { check.status != CRITICAL }
-        })
+        entry.checks.iter().all(
+            |check| {
+                if only_passing { check.status == PASSING } else { check.status != CRITICAL }
+            },
+        )
     });
 }
 
 /// The instances of a service, in the order given.
 pub fn service(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Response {
-    let answers =
-        if asked.qtype == Rtype::SRV { srv(config, asked, entries) } else { addresses(config, asked, entries) };
+    let answers = if asked.qtype == Rtype::SRV {
+        srv(config, asked, entries)
+    } else {
+        addresses(config, asked, entries)
+    };
     Response { answers, ..Response::new(Rcode::NOERROR) }
 }
 

@@ -61,7 +61,13 @@ impl Sockets {
         let waiting = Arc::new(Semaphore::new(MAX_WAITING));
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in self.udp {
-            tasks.spawn(udp::serve(Arc::new(socket), face.clone(), waiting.clone(), tasks.clone(), stop.clone()));
+            tasks.spawn(udp::serve(
+                Arc::new(socket),
+                face.clone(),
+                waiting.clone(),
+                tasks.clone(),
+                stop.clone(),
+            ));
         }
         for listener in self.tcp {
             tasks.spawn(tcp::serve(listener, face.clone(), connections.clone(), tasks.clone(), stop.clone()));
