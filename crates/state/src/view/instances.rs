@@ -146,9 +146,23 @@ impl View {
 
     /// Instances joined with their nodes, flat, for `Catalog.ServiceNodes`.
     pub fn service_nodes(&self, ws: &mut WatchSet, select: &Select<'_>) -> (u64, Vec<ServiceNode>) {
+        if select.service.is_empty() && !select.address.is_empty() {
+            return self.service_nodes_at(ws, select.address);
+        }
         let (index, instances) = self.select(ws, select, &[Table::Nodes, Table::Services]);
         let wanted = instances.into_iter().flatten().filter(|instance| select.wants(instance));
         (index, wanted.map(|instance| flat(instance)).collect())
+    }
+
+    /// Instances of whatever service with this address of their own, tagged ones included.
+    fn service_nodes_at(&self, ws: &mut WatchSet, address: &str) -> (u64, Vec<ServiceNode>) {
+        self.watch(ws, Thing::Catalog);
+        let all = self.tables().services.values().flat_map(|row| row.instances.values());
+        let wanted = all.filter(|instance| {
+            instance.service.address == address
+                || instance.service.tagged_addresses.values().any(|tagged| tagged.address == address)
+        });
+        (self.max_index(&[Table::Nodes, Table::Services]), wanted.map(|instance| flat(instance)).collect())
     }
 
     /// Instances of every service, or of all services of one kind (`""` is the usual kind).
