@@ -32,8 +32,6 @@ const AT_ONCE: usize = 8;
 const SERVER_UP_STAGGER: Duration = Duration::from_secs(3);
 /// How old the catalog compared with may be.
 const MAX_STALE: GoDuration = GoDuration::from_secs(2);
-/// Changes that come within this time go out together.
-const GATHER: Duration = Duration::from_millis(5);
 
 /// What anti-entropy needs to know.
 pub struct SyncConfig {
@@ -74,6 +72,11 @@ fn scaled(interval: Duration, size: usize) -> Duration {
     interval.mul_f64(factor)
 }
 
+/// The clock of the timers, which tests may turn.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 fn jitter(up_to: Duration) -> Duration {
     rand::rng().random_range(Duration::ZERO..=up_to)
 }
@@ -101,7 +104,7 @@ pub async fn run(local: Arc<Local>, road: Road, config: SyncConfig) {
                 pause
             }
         };
-        wait_and_send(&local, &road, &config, Instant::now() + pause).await;
+        wait_and_send(&local, &road, &config, now() + pause).await;
     }
 }
 
@@ -117,17 +120,18 @@ async fn wait_and_send(local: &Local, road: &Road, config: &SyncConfig, until: I
             Err(()) => {
                 let pause = retry + jitter(retry);
                 retry = (retry * 2).min(RETRY);
-                Some(Instant::now() + pause)
+                Some(now() + pause)
             }
         };
         let wake = again.map_or(until, |again| again.min(until));
         tokio::select! {
             () = tokio::time::sleep_until(wake.into()) => {
-                if Instant::now() >= until {
+                if now() >= until {
                     return;
                 }
             }
-            () = local.trigger.changed.notified() => tokio::time::sleep(GATHER).await,
+            // What changes while this is sent goes out together.
+            () = local.trigger.changed.notified() => {}
             () = local.trigger.server_up.notified() => {
                 tokio::time::sleep(jitter(SERVER_UP_STAGGER)).await;
                 return;
@@ -159,7 +163,7 @@ async fn compare(local: &Local, road: &Road, config: &SyncConfig) -> Result<(), 
 /// Sends what the catalog lacks, several things at a time. What fails stays marked; so does what
 /// comes after it, since the next would most likely fail as well.
 async fn send(local: &Local, road: &Road, config: &SyncConfig) -> Result<(), ()> {
-    let mut steps = local.note(|state| state.steps(Instant::now()));
+    let mut steps = local.note(|state| state.steps(now()));
     if !steps.is_empty() && local.read(super::state::State::needs_node) {
         // The first brings the node along; the others need not.
         let first = steps.remove(0);
@@ -292,7 +296,170 @@ fn removal(local: &Local) -> DeregisterRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::BoxFuture;
+    use model::catalog::{IndexedNodeServiceList, Node, NodeService, NodeServiceList};
+    use model::health::{HealthCheck, IndexedHealthChecks};
+    use model::method::Method;
+    use model::road::{ErasedCall, ErasedReply, RoadBackend};
+    use model::scalar::Empty;
+    use parking_lot::Mutex;
+
+    use super::super::NodeRecord;
     use super::*;
+
+    /// A catalog of one node, out of reach for the first calls.
+    #[derive(Default)]
+    struct Catalog {
+        node: Mutex<Option<Node>>,
+        services: Mutex<BTreeMap<String, Arc<NodeService>>>,
+        checks: Mutex<BTreeMap<String, Arc<HealthCheck>>>,
+        failures: AtomicUsize,
+        registrations: AtomicUsize,
+        denied: &'static str,
+    }
+
+    struct Backend(Arc<Catalog>);
+
+    impl RoadBackend for Backend {
+        fn call(&self, call: ErasedCall) -> BoxFuture<'_, Result<ErasedReply, RpcError>> {
+            Box::pin(async move { self.0.answer(call) })
+        }
+    }
+
+    impl Catalog {
+        fn answer(&self, call: ErasedCall) -> Result<ErasedReply, RpcError> {
+            if self
+                .failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok()
+            {
+                return Err(RpcError::no_leader());
+            }
+            let name = call.info.name;
+            let args = call.args.into_any();
+            if name == CatalogRegister::INFO.name {
+                let request = *args.downcast::<RegisterRequest>().unwrap();
+                self.registrations.fetch_add(1, Ordering::SeqCst);
+                if request.service.as_ref().is_some_and(|service| service.id == self.denied) {
+                    return Err(RpcError::from_text("Permission denied"));
+                }
+                if !request.skip_node_update {
+                    *self.node.lock() = Some(Node { node: request.node, ..Node::default() });
+                }
+                if let Some(service) = request.service {
+                    self.services.lock().insert(service.id.clone(), Arc::new(service));
+                }
+                for check in request.check.into_iter().map(Arc::new).chain(request.checks) {
+                    self.checks.lock().insert(check.check_id.clone(), check);
+                }
+                return Ok(Box::new(Empty {}));
+            }
+            if name == CatalogDeregister::INFO.name {
+                let request = *args.downcast::<DeregisterRequest>().unwrap();
+                if !request.service_id.is_empty() {
+                    self.services.lock().remove(&request.service_id);
+                    self.checks.lock().retain(|_, check| check.service_id != request.service_id);
+                }
+                self.checks.lock().remove(&request.check_id);
+                return Ok(Box::new(Empty {}));
+            }
+            if name == CatalogNodeServiceList::INFO.name {
+                let node_services = NodeServiceList {
+                    node: self.node.lock().clone().map(Arc::new),
+                    services: self.services.lock().values().cloned().collect(),
+                };
+                return Ok(Box::new(IndexedNodeServiceList { node_services, ..Default::default() }));
+            }
+            let health_checks = self.checks.lock().values().cloned().collect();
+            Ok(Box::new(IndexedHealthChecks { health_checks, ..Default::default() }))
+        }
+    }
+
+    fn service(id: &str, port: i64) -> NodeService {
+        NodeService { id: id.into(), service: id.into(), port, ..NodeService::default() }
+    }
+
+    fn check(id: &str, service: &str) -> HealthCheck {
+        HealthCheck {
+            check_id: id.into(),
+            service_id: service.into(),
+            status: "passing".into(),
+            ..Default::default()
+        }
+    }
+
+    fn start(catalog: Catalog) -> (Arc<Catalog>, Arc<Local>) {
+        let catalog = Arc::new(catalog);
+        let record = NodeRecord { name: "n".into(), ..NodeRecord::default() };
+        let local = Local::new(record, Trigger::default());
+        let config = SyncConfig {
+            interval: Duration::from_secs(60),
+            pool_size: Box::new(|| 1),
+            agent_token: Box::new(String::new),
+        };
+        tokio::spawn(run(local.clone(), Road::new(Arc::new(Backend(catalog.clone()))), config));
+        (catalog, local)
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        let wait = async {
+            while !what() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(600), wait).await.expect("it does not come to be");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_catalog_follows_through_failures() {
+        let (catalog, local) = start(Catalog { failures: AtomicUsize::new(3), ..Catalog::default() });
+        local.change(|state| {
+            for at in 0..50 {
+                let id = format!("s{at}");
+                state.put_check(check(&format!("c{at}"), &id), String::new(), now());
+                state.put_service(service(&id, 1), String::new());
+            }
+        });
+        until(|| catalog.services.lock().len() == 50 && catalog.checks.lock().len() == 50).await;
+        // Checks travel with their services.
+        assert_eq!(catalog.registrations.load(Ordering::SeqCst), 50);
+        assert!(catalog.node.lock().is_some());
+
+        let before = catalog.registrations.load(Ordering::SeqCst);
+        local.change(|state| state.put_service(service("s7", 2), String::new()));
+        until(|| catalog.services.lock()["s7"].port == 2).await;
+        assert_eq!(catalog.registrations.load(Ordering::SeqCst), before + 1);
+        local.change(|state| state.remove_service("s7"));
+        until(|| !catalog.services.lock().contains_key("s7")).await;
+        assert!(!catalog.checks.lock().contains_key("c7"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drift_is_repaired() {
+        let (catalog, local) = start(Catalog::default());
+        local.change(|state| state.put_service(service("own", 1), String::new()));
+        until(|| catalog.services.lock().contains_key("own")).await;
+        catalog.services.lock().remove("own");
+        catalog.services.lock().insert("alien".into(), Arc::new(service("alien", 1)));
+        catalog.services.lock().insert("consul".into(), Arc::new(service("consul", 1)));
+        until(|| catalog.services.lock().keys().eq(["consul", "own"])).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_is_asked_for_once_in_a_while() {
+        let (catalog, local) = start(Catalog { denied: "secret", ..Catalog::default() });
+        local.change(|state| {
+            state.put_service(service("open", 1), String::new());
+            state.put_service(service("secret", 1), String::new());
+        });
+        until(|| catalog.services.lock().contains_key("open")).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(catalog.registrations.load(Ordering::SeqCst) <= 4);
+        until(|| catalog.registrations.load(Ordering::SeqCst) >= 5).await;
+    }
 
     #[test]
     fn large_pools_compare_less_often() {

@@ -9,6 +9,8 @@ mod load;
 mod maintenance;
 mod reap;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
