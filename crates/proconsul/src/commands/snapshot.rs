@@ -72,6 +72,8 @@ async fn save(parsed: Parsed) -> Outcome {
     let mut unverified = tempfile::Builder::new()
         .prefix(".snapshot-")
         .suffix(".unverified")
+        // As any new file, by the user's umask: backups are picked up by other users.
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .tempfile_in(&folder)
         .or_fail("Error creating snapshot file")?;
     while let Some(frame) = body.frame().await {

@@ -8,6 +8,7 @@ mod plan;
 mod processes;
 mod progress;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -132,10 +133,22 @@ async fn run(parsed: Parsed) -> Outcome {
             return Err(Failure::new(format!("cannot start {}: {error}", agent.name)));
         }
     }
-    let end = tokio::select! {
-        end = live(&parsed, &wishes, &agents) => end,
-        ended = processes.ended() => End::Died(ended),
-        () = signals.any() => End::Signal,
+    let up = Cell::new(false);
+    let end = {
+        let mut live = std::pin::pin!(live(&parsed, &wishes, &agents, &up));
+        loop {
+            tokio::select! {
+                end = &mut live => break end,
+                ended = processes.ended() => {
+                    // Once all is up, whoever ends an agent means to: that is what this is for.
+                    if !up.get() || processes.is_empty() {
+                        break End::Died(ended);
+                    }
+                    ui::line(describe(&ended, &agents));
+                }
+                () = signals.any() => break End::Signal,
+            }
+        }
     };
     let code = report(&end, &agents);
     ui::line("Stopping all agents");
@@ -168,7 +181,7 @@ fn wishes(parsed: &Parsed, folder: &Path) -> Result<Wishes, Failure> {
 }
 
 /// Waits until everything is up, then for ever, or until all checks were made.
-async fn live(parsed: &Parsed, wishes: &Wishes, agents: &[Agent]) -> End {
+async fn live(parsed: &Parsed, wishes: &Wishes, agents: &[Agent], up: &Cell<bool>) -> End {
     let start = Instant::now();
     let limit = parsed.duration("timeout");
     let mut missing = Milestone::all(&wishes.datacenters);
@@ -193,6 +206,7 @@ async fn live(parsed: &Parsed, wishes: &Wishes, agents: &[Agent]) -> End {
         return End::Checked(check::check(agents, &wishes.datacenters).await);
     }
     ui::line(overview(agents));
+    up.set(true);
     loop {
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
@@ -250,14 +264,19 @@ fn report(end: &End, agents: &[Agent]) -> u8 {
         }
         End::Died(ended) => {
             let agent = &agents[ended.agent];
-            match &ended.status {
-                Ok(status) => ui::error(format_args!("{} ended by itself: {status}", agent.name)),
-                Err(error) => ui::error(format_args!("{} cannot be watched: {error}", agent.name)),
-            }
+            ui::error(describe(ended, agents));
             ui::error(format_args!("--- end of {}", agent.log().display()));
             ui::error(tail(&agent.log(), 20));
             1
         }
+    }
+}
+
+fn describe(ended: &Ended, agents: &[Agent]) -> String {
+    let name = &agents[ended.agent].name;
+    match &ended.status {
+        Ok(status) => format!("{name} ended: {status}"),
+        Err(error) => format!("{name} cannot be watched: {error}"),
     }
 }
 

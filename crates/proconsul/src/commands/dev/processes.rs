@@ -67,6 +67,11 @@ impl Processes {
         }
     }
 
+    /// Whether no agent runs any more.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
     /// Stops all agents; those that do not stop in time are killed. Returns how many had to be.
     pub async fn stop(mut self) -> usize {
         self.signal(Signal::SIGTERM);
