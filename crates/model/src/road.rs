@@ -107,23 +107,28 @@ impl Road {
     }
 
     /// Calls `M`, within the road's own limits.
-    pub async fn call<M: Method>(&self, args: M::Args) -> Result<M::Reply, RpcError> {
-        self.call_until::<M>(args, None).await
+    pub fn call<M: Method>(&self, args: M::Args) -> impl Future<Output = Result<M::Reply, RpcError>> + Send {
+        self.call_until::<M>(args, None)
     }
 
     /// Calls `M`; the whole call ends by `deadline`.
-    pub async fn call_until<M: Method>(
+    ///
+    /// The arguments go to the heap at once: thousands of calls may wait at a time, and a future that
+    /// carried them would carry them once more in every future around it.
+    pub fn call_until<M: Method>(
         &self,
         args: M::Args,
         deadline: Option<Instant>,
-    ) -> Result<M::Reply, RpcError> {
-        let reply = self.0.call(ErasedCall::new::<M>(args, deadline)).await?;
-        match reply.downcast::<M::Reply>() {
-            Ok(reply) => Ok(*reply),
-            Err(_) => Err(RpcError::new(
-                ErrorKind::Other,
-                format!("the reply of {} has another type", M::INFO.name),
-            )),
+    ) -> impl Future<Output = Result<M::Reply, RpcError>> + Send {
+        let reply = self.0.call(ErasedCall::new::<M>(args, deadline));
+        async move {
+            match reply.await?.downcast::<M::Reply>() {
+                Ok(reply) => Ok(*reply),
+                Err(_) => Err(RpcError::new(
+                    ErrorKind::Other,
+                    format!("the reply of {} has another type", M::INFO.name),
+                )),
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::cache::CacheKind;
 use crate::decode;
 use crate::face::Face;
 use crate::face::call::Call;
-use crate::face::options::{self, ReadOptions};
+use crate::face::options::{self, ReadOptions, level};
 use crate::face::reply::Reply;
 use crate::face::route::Answer;
 use crate::json::{self, Empties, Object, key};
@@ -73,10 +73,11 @@ pub fn datacenters(face: &Face, call: Call) -> Answer<'_> {
 pub fn nodes(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
         let ReadOptions { datacenter, query } = options::read(face, &call)?;
+        let level = level(&query);
         let args = DcSpecificRequest {
             node_meta_filters: options::node_meta(&call),
             source: options::source(face, &call, &datacenter),
-            options: query.clone(),
+            options: query,
             datacenter,
         };
         let far = is_far(face, &call, &args.datacenter);
@@ -90,7 +91,7 @@ pub fn nodes(face: &Face, call: Call) -> Answer<'_> {
         let reply = Reply::write(64 + fetched.nodes.len() * 384, |out| {
             json::array(out, &fetched.nodes, |out, node| json::node(out, node));
         });
-        Ok(told(reply, &fetched, &query))
+        Ok(told(reply, &fetched, level))
     })
 }
 
@@ -100,9 +101,10 @@ pub fn services(face: &Face, call: Call) -> Answer<'_> {
         let ReadOptions { datacenter, mut query } = options::read(face, &call)?;
         // The map of names has no filter.
         query.filter.clear();
+        let level = level(&query);
         let args = DcSpecificRequest {
             node_meta_filters: options::node_meta(&call),
-            options: query.clone(),
+            options: query,
             datacenter,
             ..DcSpecificRequest::default()
         };
@@ -113,7 +115,7 @@ pub fn services(face: &Face, call: Call) -> Answer<'_> {
         let reply = Reply::write(64 + fetched.services.len() * 32, |out| {
             json::services_map(out, &fetched.services);
         });
-        Ok(told(reply, &fetched, &query))
+        Ok(told(reply, &fetched, level))
     })
 }
 
@@ -129,7 +131,8 @@ pub fn connect_nodes(face: &Face, call: Call) -> Answer<'_> {
 
 async fn instances(face: &Face, call: Call, connect: bool) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, &call)?;
-    let args = service_request(face, &call, datacenter, query.clone(), connect)?;
+    let level = level(&query);
+    let args = service_request(face, &call, datacenter, query, connect)?;
     let far = is_far(face, &call, &args.datacenter);
     let mut fetched = match read_cached::<CatalogServiceNodes>(face, args, CacheKind::Refreshed).await {
         Ok(fetched) => fetched,
@@ -141,7 +144,7 @@ async fn instances(face: &Face, call: Call, connect: bool) -> Result<Reply, ApiE
     let reply = Reply::write(64 + fetched.service_nodes.len() * 768, |out| {
         json::array(out, &fetched.service_nodes, json::service_node);
     });
-    Ok(told(reply, &fetched, &query))
+    Ok(told(reply, &fetched, level))
 }
 
 /// The arguments of a read of one service.
@@ -178,22 +181,20 @@ pub fn is_far(face: &Face, call: &Call, datacenter: &str) -> bool {
     call.config.translate_wan_addrs && datacenter != face.agent.local_datacenter()
 }
 
-fn node_request(
-    face: &Face,
-    call: &Call,
-) -> Result<(NodeSpecificRequest, model::options::QueryOptions), ApiError> {
+fn node_request(face: &Face, call: &Call) -> Result<(NodeSpecificRequest, &'static str), ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let node = call.rest().to_owned();
     if node.is_empty() {
         return Err(ApiError::bad_request("Missing node name"));
     }
-    Ok((NodeSpecificRequest { datacenter, node, options: query.clone() }, query))
+    let level = level(&query);
+    Ok((NodeSpecificRequest { datacenter, node, options: query }, level))
 }
 
 /// `GET /v1/catalog/node/<name>`: the node and the map of its services.
 pub fn node_services(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
-        let (args, query) = node_request(face, &call)?;
+        let (args, level) = node_request(face, &call)?;
         let far = is_far(face, &call, &args.datacenter);
         let mut fetched = match read::<CatalogNodeServices>(face, args).await {
             Ok(reply) => Fetched::Owned(reply),
@@ -218,16 +219,16 @@ pub fn node_services(face: &Face, call: Call) -> Answer<'_> {
             services.end();
             object.end();
         });
-        Ok(told(reply, &fetched, &query))
+        Ok(told(reply, &fetched, level))
     })
 }
 
 /// `GET /v1/catalog/node-services/<name>`: the node and the list of its services.
 pub fn node_service_list(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
-        let (args, query) = node_request(face, &call)?;
+        let (args, level) = node_request(face, &call)?;
         let far = is_far(face, &call, &args.datacenter);
-        let filtered = !query.filter.is_empty();
+        let filtered = !args.options.filter.is_empty();
         let mut fetched = match read::<CatalogNodeServiceList>(face, args).await {
             Ok(reply) => Fetched::Owned(reply),
             Err(error) => return Ok(failed_read(error)),
@@ -254,6 +255,6 @@ pub fn node_service_list(face: &Face, call: Call) -> Answer<'_> {
             }
             object.end();
         });
-        Ok(told(reply, &fetched, &query))
+        Ok(told(reply, &fetched, level))
     })
 }

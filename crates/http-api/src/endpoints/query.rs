@@ -15,7 +15,7 @@ use model::query::{
     PreparedQuerySpecificRequest,
 };
 
-use super::fetch::{Fetched, failed_read, read, read_cached, told, with_level};
+use super::fetch::{Fetched, failed_read, read, read_cached, told};
 use crate::api::error::ApiError;
 use crate::cache::CacheKind;
 use crate::decode;
@@ -98,9 +98,10 @@ async fn update(face: &Face, mut call: Call, id: &str) -> Result<Reply, ApiError
 
 async fn list(face: &Face, call: &Call) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
-    let args = DcSpecificRequest { datacenter, options: query.clone(), ..DcSpecificRequest::default() };
+    let level = level(&query);
+    let args = DcSpecificRequest { datacenter, options: query, ..DcSpecificRequest::default() };
     Ok(match read::<PreparedQueryList>(face, args).await {
-        Ok(reply) => with_level(queries(&reply.queries), &reply.meta, &query),
+        Ok(reply) => queries(&reply.queries).meta(&reply.meta).level(level),
         Err(error) => failed_read(error),
     })
 }
@@ -110,9 +111,10 @@ async fn get(face: &Face, call: &Call, id: &str) -> Result<Reply, ApiError> {
     if !super::session::is_uuid(id) {
         return Err(ApiError::internal("failed prepared query lookup: UUID must be 36 characters"));
     }
-    let args = PreparedQuerySpecificRequest { datacenter, query_id: id.to_owned(), options: query.clone() };
+    let level = level(&query);
+    let args = PreparedQuerySpecificRequest { datacenter, query_id: id.to_owned(), options: query };
     Ok(match read::<PreparedQueryGet>(face, args).await {
-        Ok(reply) => with_level(queries(&reply.queries), &reply.meta, &query),
+        Ok(reply) => queries(&reply.queries).meta(&reply.meta).level(level),
         Err(error) => refused(error),
     })
 }
@@ -175,7 +177,7 @@ fn client_address(call: &Call) -> String {
 
 async fn execute(face: &Face, call: &Call, name: &str) -> Result<Reply, ApiError> {
     let args = execution(face, call, name)?;
-    let query = args.options.clone();
+    let level = level(&args.options);
     let mut fetched = match read_cached::<PreparedQueryExecute>(face, args, CacheKind::Simple).await {
         Ok(fetched) => fetched,
         Err(error) => return Ok(refused(error)),
@@ -194,16 +196,16 @@ async fn execute(face: &Face, call: &Call, name: &str) -> Result<Reply, ApiError
         object.str(key!("Datacenter"), &reply.datacenter);
         object.i64(key!("Failovers"), reply.failovers);
         let mut meta = reply.meta.clone();
-        level(&query).clone_into(&mut meta.consistency_level);
+        level.clone_into(&mut meta.consistency_level);
         json::query_meta(&mut object, &meta);
         object.end();
     });
-    Ok(told(reply, &fetched, &query))
+    Ok(told(reply, &fetched, level))
 }
 
 async fn explain(face: &Face, call: &Call, name: &str) -> Result<Reply, ApiError> {
     let args = execution(face, call, name)?;
-    let query = args.options.clone();
+    let level = level(&args.options);
     let fetched = match read::<PreparedQueryExplain>(face, args).await {
         Ok(reply) => Fetched::Owned(reply),
         Err(error) => return Ok(refused(error)),
@@ -212,9 +214,9 @@ async fn explain(face: &Face, call: &Call, name: &str) -> Result<Reply, ApiError
         let mut object = Object::new(out);
         json::prepared_query(object.key(key!("Query")), &fetched.query);
         let mut meta = fetched.meta.clone();
-        level(&query).clone_into(&mut meta.consistency_level);
+        level.clone_into(&mut meta.consistency_level);
         json::query_meta(&mut object, &meta);
         object.end();
     });
-    Ok(told(reply, &fetched, &query))
+    Ok(told(reply, &fetched, level))
 }

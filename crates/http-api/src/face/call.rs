@@ -33,11 +33,6 @@ pub struct Call {
 }
 
 impl Call {
-    pub(super) fn with_verb(mut self, verb: Verb) -> Self {
-        self.verb = verb;
-        self
-    }
-
     /// The path behind the route's pattern.
     pub fn rest(&self) -> &str {
         self.path.get(self.rest_at..).unwrap_or_default()

@@ -24,7 +24,7 @@ use body::{ReplyBody, RequestBody};
 use call::Call;
 use params::Params;
 use reply::Reply;
-use route::{Found, Verb};
+use route::{Answer, Found, Verb};
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,92 +55,59 @@ impl Face {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request<RequestBody>, peer: Peer) -> Response<ReplyBody> {
+    ///
+    /// Everything up to the endpoint happens at once, so that a request that waits holds little more
+    /// than what it waits for.
+    pub fn answer(
+        &self,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<ReplyBody>> + Send {
         let config = self.agent.config();
-        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
-        let gzip = accepts_gzip(&headers);
-        let reply = match path::decode(uri.path()) {
-            None => Reply::text(StatusCode::BAD_REQUEST, "malformed path"),
-            Some(decoded) => match path::clean(&decoded) {
-                Some(clean) => Reply::redirect(&clean, uri.query()),
-                None => match route::find(&decoded) {
-                    Found::Route(route, rest_at) => {
-                        let call = Call {
-                            path: decoded,
-                            rest_at,
-                            verb: Verb::Get,
-                            params: Params::parse(uri.query()),
-                            headers,
-                            body,
-                            peer,
-                            config: Arc::clone(&config),
-                        };
-                        self.routed(route, call, &config, &method).await
+        let gzip = accepts_gzip(request.headers());
+        let reply = self.begin(request, peer, &config);
+        async move {
+            let reply = match reply {
+                Begun::Outside(reply) => reply,
+                Begun::Routed { answer, pretty } => {
+                    let mut reply = match answer {
+                        Ok(answer) => answer.await.unwrap_or_else(Reply::from),
+                        Err(reply) => reply,
+                    };
+                    if pretty {
+                        reply.indent();
                     }
-                    Found::Slash => Reply::redirect(&format!("{decoded}/"), uri.query()),
-                    Found::Nothing => self.outside(&decoded, &config),
-                },
-            },
-        };
-        reply.into_response(&config.response_headers, gzip)
+                    reply.common(&config.acl_default_policy, config.translate_wan_addrs);
+                    reply
+                }
+            };
+            reply.into_response(&config.response_headers, gzip)
+        }
     }
 
-    async fn routed(
-        &self,
-        route: &'static route::Route,
-        call: Call,
-        config: &FaceConfig,
-        method: &Method,
-    ) -> Reply {
-        let pretty = call.params.has("pretty");
-        let mut reply = self.admitted(route, call, config, method).await;
-        if pretty {
-            reply.indent();
-        }
-        reply.common(&config.acl_default_policy, config.translate_wan_addrs);
-        reply
-    }
-
-    async fn admitted(
-        &self,
-        route: &'static route::Route,
-        call: Call,
-        config: &FaceConfig,
-        method: &Method,
-    ) -> Reply {
-        if config.block_endpoints.iter().any(|prefix| call.path.starts_with(prefix.as_str())) {
-            return Reply::text(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration");
-        }
-        let Some(verb) = Verb::of(method) else {
-            if method == Method::OPTIONS {
-                let mut reply = Reply::empty();
-                reply.set("Allow", route.allow().as_str());
-                return reply;
-            }
-            return Reply::method_not_allowed(method.as_str(), &route.allow());
+    fn begin(&self, request: Request<RequestBody>, peer: Peer, config: &Arc<FaceConfig>) -> Begun<'_> {
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+        let Some(path) = path::decode(uri.path()) else {
+            return Begun::Outside(Reply::text(StatusCode::BAD_REQUEST, "malformed path"));
         };
-        if !route.verbs.contains(&verb) {
-            return Reply::method_not_allowed(method.as_str(), &route.allow());
+        if let Some(clean) = path::clean(&path) {
+            return Begun::Outside(Reply::redirect(&clean, uri.query()));
         }
-        if !call.params.get("ns").is_empty() {
-            return Reply::text(
-                StatusCode::BAD_REQUEST,
-                "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
-            );
-        }
-        if call.headers.get("x-consul-namespace").is_some_and(|name| !name.is_empty()) {
-            return Reply::text(
-                StatusCode::BAD_REQUEST,
-                "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
-            );
-        }
-        if verb != Verb::Get && !may_write(config, call.peer) {
-            return Reply::text(StatusCode::FORBIDDEN, "Access is restricted");
-        }
-        match (route.handler)(self, call.with_verb(verb)).await {
-            Ok(reply) => reply,
-            Err(error) => Reply::from(error),
-        }
+        let (route, rest_at) = match route::find(&path) {
+            Found::Route(route, rest_at) => (route, rest_at),
+            Found::Slash => return Begun::Outside(Reply::redirect(&format!("{path}/"), uri.query())),
+            Found::Nothing => return Begun::Outside(self.outside(&path, config)),
+        };
+        let params = Params::parse(uri.query());
+        let pretty = params.has("pretty");
+        let verb = Verb::of(&method).unwrap_or(Verb::Get);
+        let config = Arc::clone(config);
+        let call = Call { path, rest_at, verb, params, headers, body, peer, config };
+        let answer = match refusal(route, &call, &method) {
+            Some(reply) => Err(reply),
+            None => Ok((route.handler)(self, call)),
+        };
+        Begun::Routed { answer, pretty }
     }
 
     /// The paths outside `/v1`.
@@ -155,6 +122,45 @@ impl Face {
         }
         Reply::not_found()
     }
+}
+
+/// How far a request got before anything had to be waited for.
+enum Begun<'a> {
+    /// Answered, and not by the API.
+    Outside(Reply),
+    /// A request to the API: its endpoint, or why that is not reached.
+    Routed { answer: Result<Answer<'a>, Reply>, pretty: bool },
+}
+
+/// Why a request does not reach its endpoint.
+fn refusal(route: &route::Route, call: &Call, method: &Method) -> Option<Reply> {
+    let config = &call.config;
+    if config.block_endpoints.iter().any(|prefix| call.path.starts_with(prefix.as_str())) {
+        return Some(Reply::text(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration"));
+    }
+    if method == Method::OPTIONS {
+        return Some(Reply::empty().header("Allow", &route.allow()));
+    }
+    let verb = Verb::of(method).filter(|verb| route.verbs.contains(verb));
+    let Some(verb) = verb else {
+        return Some(Reply::method_not_allowed(method.as_str(), &route.allow()));
+    };
+    if !call.params.get("ns").is_empty() {
+        return Some(Reply::text(
+            StatusCode::BAD_REQUEST,
+            "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
+        ));
+    }
+    if call.headers.get("x-consul-namespace").is_some_and(|name| !name.is_empty()) {
+        return Some(Reply::text(
+            StatusCode::BAD_REQUEST,
+            "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
+        ));
+    }
+    if verb != Verb::Get && !may_write(config, call.peer) {
+        return Some(Reply::text(StatusCode::FORBIDDEN, "Access is restricted"));
+    }
+    None
 }
 
 /// Whether writes are taken from this peer.

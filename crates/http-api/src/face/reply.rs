@@ -8,7 +8,6 @@ use flate2::write::GzEncoder;
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode, header};
 use model::options::QueryMeta;
-use smallvec::SmallVec;
 
 use super::body::ReplyBody;
 use super::path;
@@ -34,7 +33,7 @@ const GZIP_FROM: usize = 1400;
 /// An answer in the making.
 pub struct Reply {
     status: StatusCode,
-    headers: SmallVec<[(HeaderName, HeaderValue); 8]>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: ReplyBody,
     json: bool,
 }
@@ -51,7 +50,7 @@ impl Reply {
     }
 
     fn bare(status: StatusCode) -> Self {
-        Self { status, headers: SmallVec::new(), body: ReplyBody::Full(None), json: false }
+        Self { status, headers: Vec::with_capacity(8), body: ReplyBody::Full(None), json: false }
     }
 
     fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {

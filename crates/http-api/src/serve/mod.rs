@@ -226,8 +226,9 @@ async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, s
         0 => HEAD_SIZE,
         size => size.max(MIN_HEAD_SIZE),
     };
-    let service = service_fn(|request: Request<Incoming>| async {
-        Ok::<_, Infallible>(shared.face.answer(request.map(RequestBody::Incoming), peer).await)
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = shared.face.answer(request.map(RequestBody::Incoming), peer);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
