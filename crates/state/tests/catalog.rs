@@ -393,3 +393,28 @@ fn unknown_commands_are_told_or_passed_over() {
     assert!(error(m.raw(vec![0, 0xc1].into())).contains("type 0"));
     assert_eq!(m.store.view().index(), m.index);
 }
+
+#[test]
+fn instances_are_found_by_an_address_of_their_own() {
+    let mut m = Machine::default();
+    let at = |address: &str, id: &str| NodeService { address: address.into(), ..service("web", id) };
+    let mut tagged = service("db", "tagged");
+    let wan = model::catalog::ServiceAddress { address: "10.9.0.1".into(), port: 1 };
+    tagged.tagged_addresses.insert("wan".into(), wan);
+    m.register(with_service("n1", at("10.9.0.1", "one")));
+    m.register(with_service("n1", at("10.9.0.2", "two")));
+    m.register(with_service("n1", tagged));
+    m.register(with_service("n1", service("web", "at-its-node")));
+    let found = |address: &str| {
+        let request = ServiceSpecificRequest { service_address: address.into(), ..Default::default() };
+        let (_, nodes) = m.store.view().service_nodes(&mut none(), &Select::from(&request));
+        let mut ids: Vec<_> = nodes.into_iter().map(|node| node.service_id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(found("10.9.0.1"), ["one", "tagged"]);
+    assert_eq!(found("10.9.0.2"), ["two"]);
+    assert!(found("10.9.0.3").is_empty());
+    let node = m.store.view().nodes(&mut none(), &meta()).1[0].address.clone();
+    assert!(found(&node).is_empty());
+}
