@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use domain::base::iana::{Rcode, Rtype};
 use futures::future::{BoxFuture, join_all};
+use metrics::Histogram;
 use model::duration::parse_go;
 use model::road::Road;
 use rand::seq::SliceRandom;
@@ -43,6 +44,9 @@ pub struct Face {
     settings: Arc<ArcSwap<Config>>,
     road: Road,
     token: TokenSource,
+    /// Milliseconds of queries for names, and for addresses.
+    domain_query: Histogram,
+    ptr_query: Histogram,
 }
 
 /// One query on its way.
@@ -57,7 +61,14 @@ struct Pass<'a> {
 impl Face {
     /// A face that asks the road. The settings may be replaced at any time.
     pub fn new(settings: Arc<ArcSwap<Config>>, road: Road, token: TokenSource) -> Self {
-        Self { settings, road, token }
+        let node = settings.load().node_name.clone();
+        Self {
+            settings,
+            road,
+            token,
+            domain_query: metrics::histogram!("dns.domain_query", "node" => node.clone()),
+            ptr_query: metrics::histogram!("dns.ptr_query", "node" => node),
+        }
     }
 
     /// The answer to a message; `None` if it deserves none.
@@ -80,16 +91,15 @@ impl Face {
         let asked = lookup(&config, &query.name, query.qtype);
         let metric = match asked {
             Lookup::Foreign => None,
-            Lookup::Ptr(_) => Some("dns.ptr_query"),
-            _ => Some("dns.domain_query"),
+            Lookup::Ptr(_) => Some(&self.ptr_query),
+            _ => Some(&self.domain_query),
         };
         let response = match asked {
             Lookup::Foreign => None,
             asked => pass.respond(&query, asked, 0).await,
         };
         if let Some(metric) = metric {
-            metrics::histogram!(metric, "node" => config.node_name.clone())
-                .record(started.elapsed().as_secs_f64() * 1e3);
+            metric.record(started.elapsed().as_secs_f64() * 1e3);
         }
         match response {
             Some(response) => Some(encode(&config, &query, &response, transport)),
