@@ -102,8 +102,8 @@ impl Naive {
     }
 
     fn set(&mut self, index: u64, key: String, value: Vec<u8>) {
-        let (session, locked) = self.keys.get(&key).map_or((None, 0), |old| (old.session, old.locked));
-        self.put(index, key, value, session, locked);
+        let session = self.keys.get(&key).and_then(|old| old.session);
+        self.put(index, key, value, session, 0);
     }
 
     fn end(&mut self, index: u64, session: u8) {

@@ -83,15 +83,15 @@ fn common_prefix<'a>(a: &str, b: &'a str) -> &'a str {
 }
 
 impl Writer {
-    /// Sets a key. Unless `with_session`, session and lock index stay what they were. An entry
-    /// that would not change is left alone. Returns what is stored then.
+    /// Sets a key. Unless `with_session`, the session stays what it was; the lock index becomes that
+    /// of the entry, so a plain write starts the count anew, as the reference does. An entry that
+    /// would not change is left alone. Returns what is stored then.
     pub(crate) fn kv_set(&mut self, mut entry: DirEntry, with_session: bool) -> Arc<DirEntry> {
         entry.create_index = self.index;
         entry.modify_index = self.index;
         let existing = self.tables.key(&entry.key);
         if !with_session {
             entry.session = existing.map(|old| old.session.clone()).unwrap_or_default();
-            entry.lock_index = existing.map_or(0, |old| old.lock_index);
         }
         if let Some(old) = existing {
             entry.create_index = old.create_index;
