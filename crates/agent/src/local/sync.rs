@@ -109,7 +109,7 @@ pub async fn run(local: Arc<Local>, road: Road, config: SyncConfig) {
 }
 
 /// Sends what is to be sent and changes as they come, until it is time to compare again.
-async fn wait_and_send(local: &Local, road: &Road, config: &SyncConfig, until: Instant) {
+async fn wait_and_send(local: &Local, road: &Road, config: &SyncConfig, mut until: Instant) {
     let mut retry = RETRY_FIRST;
     loop {
         let again = match send(local, road, config).await {
@@ -133,8 +133,8 @@ async fn wait_and_send(local: &Local, road: &Road, config: &SyncConfig, until: I
             // What changes while this is sent goes out together.
             () = local.trigger.changed.notified() => {}
             () = local.trigger.server_up.notified() => {
-                tokio::time::sleep(jitter(SERVER_UP_STAGGER)).await;
-                return;
+                // Not everybody at once; what changes meanwhile need not wait.
+                until = until.min(now() + jitter(SERVER_UP_STAGGER));
             }
         }
     }
@@ -435,6 +435,19 @@ mod tests {
         local.change(|state| state.remove_service("s7"));
         until(|| !catalog.services.lock().contains_key("s7")).await;
         assert!(!catalog.checks.lock().contains_key("c7"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_server_does_not_hold_changes_up() {
+        let (catalog, local) = start(Catalog::default());
+        until(|| catalog.registrations.load(Ordering::SeqCst) == 1).await;
+        for at in 1..20 {
+            local.trigger().server_up();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            local.change(|state| state.put_service(service("own", at), String::new()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(catalog.services.lock()["own"].port, at);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -165,7 +165,9 @@ pub fn server(config: &RuntimeConfig, node_id: &str) -> Result<ServerConfig, Run
         raft_trailing_logs: Some(config.raft.trailing_logs),
         rpc_max_conns_per_client: config.limits.rpc_max_conns_per_client,
         rpc_handshake_timeout: config.limits.rpc_handshake_timeout,
-        session_ttl_min: Some(config.session_ttl_min).filter(|ttl| !ttl.is_zero()).unwrap_or(server::SESSION_TTL_MIN),
+        session_ttl_min: Some(config.session_ttl_min)
+            .filter(|ttl| !ttl.is_zero())
+            .unwrap_or(server::SESSION_TTL_MIN),
         kv_max_value_size: usize::try_from(config.limits.kv_max_value_size).unwrap_or(usize::MAX),
         autopilot: AutopilotConfig {
             cleanup_dead_servers: autopilot.cleanup_dead_servers,
