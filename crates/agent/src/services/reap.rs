@@ -26,7 +26,7 @@ impl Services {
     }
 
     /// Checks whose service has had its time, each with the service.
-    fn overdue(&self, now: Instant) -> Vec<(String, String)> {
+    pub(super) fn overdue(&self, now: Instant) -> Vec<(String, String)> {
         let limits = self.runner.reap_limits();
         self.local.read(|state| {
             limits

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http_api::api::types::{CheckRegistration, ServiceRegistration};
@@ -10,6 +10,8 @@ use model::catalog::ServiceConnect;
 use model::definition::{CheckType, ServiceDefinition};
 use model::duration::GoDuration;
 use model::error::RpcError;
+use model::health::{HealthCheck, IndexedHealthChecks};
+use model::options::NodeSpecificRequest;
 use model::road::{ErasedCall, ErasedReply, Road, RoadBackend};
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +19,35 @@ use super::{Services, ServicesConfig};
 use crate::config::{self, ChecksPolicy, RuntimeConfig};
 use crate::local::{Local, NodeRecord, Trigger};
 
-struct Nowhere;
+/// A catalog that knows the checks of one other node.
+struct Elsewhere;
 
-impl RoadBackend for Nowhere {
-    fn call(&self, _call: ErasedCall) -> BoxFuture<'_, Result<ErasedReply, RpcError>> {
-        Box::pin(async { Err(RpcError::no_leader()) })
+impl RoadBackend for Elsewhere {
+    fn call(&self, call: ErasedCall) -> BoxFuture<'_, Result<ErasedReply, RpcError>> {
+        Box::pin(async move {
+            let Ok(request) = call.args.into_any().downcast::<NodeSpecificRequest>() else {
+                return Err(RpcError::no_leader());
+            };
+            if request.options.min_query_index > 0 {
+                std::future::pending::<()>().await;
+            }
+            let mut reply = IndexedHealthChecks::default();
+            reply.meta.index = 7;
+            if request.node == "other" {
+                let check = |id: &str, service: &str, status: &str| HealthCheck {
+                    check_id: id.into(),
+                    name: id.into(),
+                    service_id: service.into(),
+                    status: status.into(),
+                    ..HealthCheck::default()
+                };
+                reply.health_checks = vec![
+                    Arc::new(check("serfHealth", "", "passing")),
+                    Arc::new(check("db", "db", "warning")),
+                ];
+            }
+            Ok(Box::new(reply) as ErasedReply)
+        })
     }
 }
 
@@ -45,7 +71,7 @@ fn agent(data_dir: Option<&Path>) -> (Arc<Services>, Arc<Local>) {
         policy: policy(),
         data_dir: data_dir.map(Path::to_owned),
         sidecar_ports: Some((21000, 21001)),
-        road: Road::new(Arc::new(Nowhere)),
+        road: Road::new(Arc::new(Elsewhere)),
         default_token: Arc::new(String::new),
         tls: http_client::TlsOptions::default(),
     };
@@ -279,4 +305,46 @@ async fn checks_run_expire_and_mirror() {
     assert_eq!(output, "TTL expired (last output before timeout follows): alive");
     stop.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn other_nodes_are_mirrored_through_the_catalog() {
+    let (services, local) = agent(None);
+    let alias = |id: &str, node: &str, service: &str| {
+        let alias = CheckType {
+            check_id: id.into(),
+            alias_node: node.into(),
+            alias_service: service.into(),
+            ..CheckType::default()
+        };
+        check(alias, "")
+    };
+    services.register_check(alias("node", "other", "")).await.unwrap();
+    services.register_check(alias("db", "other", "db")).await.unwrap();
+    services.register_check(alias("none", "unknown", "")).await.unwrap();
+    assert_eq!(until(&local, "node", "passing").await, "All checks passing.");
+    assert_eq!(until(&local, "db", "warning").await, "Aliased check \"db\" failing: ");
+    assert_eq!(until(&local, "none", "passing").await, "No checks found.");
+}
+
+#[tokio::test]
+async fn a_service_that_is_critical_for_too_long_is_overdue() {
+    let (services, local) = agent(None);
+    let dying = |id: &str, seconds: i64| CheckType {
+        deregister_critical_service_after: GoDuration::from_secs(seconds),
+        ..ttl(id, 600)
+    };
+    services.register_service(service("bad", vec![dying("b", 1)])).await.unwrap();
+    services.register_service(service("slow", vec![dying("s", 90)])).await.unwrap();
+    services.register_service(service("good", vec![dying("g", 1)])).await.unwrap();
+    services.register_service(service("unlimited", vec![ttl("u", 600)])).await.unwrap();
+    services.update_ttl("g", "passing", "", "").await.unwrap();
+    let after = |seconds| services.overdue(Instant::now() + Duration::from_secs(seconds));
+    // The least time is a minute.
+    assert_eq!(after(30), []);
+    assert_eq!(after(61), [("b".to_owned(), "bad".to_owned())]);
+    assert_eq!(after(100).len(), 2);
+    services.update_ttl("b", "warning", "", "").await.unwrap();
+    services.update_ttl("b", "critical", "", "").await.unwrap();
+    assert!(local.read(|state| state.check("b").unwrap().critical_since.unwrap().elapsed().as_secs() < 30));
 }
