@@ -30,6 +30,10 @@ pub struct ReadContext<'a> {
     pub core: &'a Core,
 }
 
+/// A read endpoint: a pure function of a view, which notes what it looks at.
+pub type ReadFn<M> =
+    fn(&ReadContext<'_>, &mut WatchSet, &<M as Method>::Args) -> Result<<M as Method>::Reply, RpcError>;
+
 /// How long a blocking query waits, without its jitter; zero if it is none.
 fn wait(options: &QueryOptions) -> Duration {
     if options.min_query_index == 0 {
@@ -50,7 +54,7 @@ pub async fn run<M: Method>(
     core: &Arc<Core>,
     args: &M::Args,
     caller_deadline: Option<Instant>,
-    answer: fn(&ReadContext<'_>, &mut WatchSet, &M::Args) -> Result<M::Reply, RpcError>,
+    answer: ReadFn<M>,
 ) -> Result<M::Reply, RpcError> {
     let no_options = QueryOptions::default();
     let options = args.query_options().unwrap_or(&no_options);

@@ -12,20 +12,21 @@ use futures::future::BoxFuture;
 use model::error::{ErrorKind, RpcError};
 use model::method::{Method, MethodInfo};
 use model::road::{ErasedArgs, ErasedReply};
-use state::WatchSet;
 
 use crate::core::Core;
-use crate::read::{self, ReadContext};
+use crate::read::{self, ReadFn};
 
 type Run = dyn Fn(Arc<Core>, Box<dyn ErasedArgs>, Option<Instant>) -> BoxFuture<'static, Result<ErasedReply, RpcError>>
     + Send
     + Sync;
 
+type Decode = fn(&[u8]) -> Result<Box<dyn ErasedArgs>, msgpack::Error>;
+
 /// A method with the code that answers it here.
 pub struct Endpoint {
     /// Name and routing.
     pub info: &'static MethodInfo,
-    decode_args: fn(&[u8]) -> Result<Box<dyn ErasedArgs>, msgpack::Error>,
+    decode_args: Decode,
     encode_reply: fn(&ErasedReply) -> Result<Vec<u8>, RpcError>,
     run: Box<Run>,
 }
@@ -66,10 +67,7 @@ impl Registry {
 
     /// Adds a read: a pure function of a view of the state. Blocking, consistency and the answer's
     /// meta data are seen to around it.
-    pub fn read<M: Method>(
-        &mut self,
-        answer: fn(&ReadContext<'_>, &mut WatchSet, &M::Args) -> Result<M::Reply, RpcError>,
-    ) {
+    pub fn read<M: Method>(&mut self, answer: ReadFn<M>) {
         self.insert::<M>(Box::new(move |core, args, deadline| {
             Box::pin(async move {
                 let args = downcast::<M>(args)?;
