@@ -122,9 +122,18 @@ impl Agent {
         }
     }
 
-    /// Stops the process in its tracks: nothing is answered, nothing refused.
+    /// Stops the process in its tracks: nothing is answered, nothing refused. Returns when it stands still.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        until("the process is stopped", Duration::from_secs(10), || {
+            let stat = fs::read_to_string(&stat).map_err(|e| e.to_string())?;
+            // The state follows the name, which is in parentheses.
+            match stat.rsplit_once(')') {
+                Some((_, rest)) if rest.trim_start().starts_with('T') => Ok(()),
+                _ => Err(stat),
+            }
+        });
     }
 
     pub fn resume(&self) {

@@ -1,6 +1,6 @@
 //! The HTTP face as a client sees it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,32 @@ use serde_json::Value;
 pub struct Http {
     address: SocketAddr,
     limit: Duration,
+}
+
+/// No answer.
+#[derive(Debug, Clone)]
+pub struct HttpError {
+    what: String,
+    refused: bool,
+}
+
+impl HttpError {
+    /// Nobody listened, so that nothing can have come of the request.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+}
+
+impl std::fmt::Display for HttpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl From<HttpError> for String {
+    fn from(error: HttpError) -> String {
+        error.what
+    }
 }
 
 /// What came back.
@@ -78,21 +104,25 @@ impl Http {
     }
 
     /// One request; `Err` when no complete answer came.
-    pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Reply, String> {
-        self.exchange(method, path, body).map_err(|e| format!("{method} {path}: {e}"))
-    }
-
-    fn exchange(&self, method: &str, path: &str, body: &str) -> Result<Reply, String> {
+    pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Reply, HttpError> {
         let deadline = Instant::now() + self.limit;
-        let mut stream = TcpStream::connect_timeout(&self.address, self.limit).map_err(|e| e.to_string())?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        stream.set_write_timeout(Some(self.limit)).map_err(|e| e.to_string())?;
+        let failed =
+            |refused| move |reason: String| HttpError { what: format!("{method} {path}: {reason}"), refused };
+        let stream = TcpStream::connect_timeout(&self.address, self.limit)
+            .map_err(|e| failed(e.kind() == ErrorKind::ConnectionRefused)(e.to_string()))?;
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
         );
-        stream.write_all(request.as_bytes()).map_err(|e| e.to_string())?;
+        self.exchange(stream, &request, deadline).map_err(failed(false))
+    }
+
+    fn exchange(&self, mut stream: TcpStream, request: &str, deadline: Instant) -> Result<Reply, String> {
+        let text = |e: std::io::Error| e.to_string();
+        stream.set_nodelay(true).map_err(text)?;
+        stream.set_write_timeout(Some(self.limit)).map_err(text)?;
+        stream.write_all(request.as_bytes()).map_err(text)?;
         let mut answer = Vec::new();
         let mut part = [0; 16_384];
         loop {
@@ -100,8 +130,8 @@ impl Http {
             if left.is_zero() {
                 return Err(format!("no complete answer within {:?}", self.limit));
             }
-            stream.set_read_timeout(Some(left)).map_err(|e| e.to_string())?;
-            match stream.read(&mut part).map_err(|e| e.to_string())? {
+            stream.set_read_timeout(Some(left)).map_err(text)?;
+            match stream.read(&mut part).map_err(text)? {
                 0 => break,
                 n => answer.extend_from_slice(&part[..n]),
             }
@@ -109,11 +139,11 @@ impl Http {
         Reply::parse(&answer).ok_or_else(|| "the answer is not complete".to_owned())
     }
 
-    pub fn get(&self, path: &str) -> Result<Reply, String> {
+    pub fn get(&self, path: &str) -> Result<Reply, HttpError> {
         self.send("GET", path, "")
     }
 
-    pub fn put(&self, path: &str, body: &str) -> Result<Reply, String> {
+    pub fn put(&self, path: &str, body: &str) -> Result<Reply, HttpError> {
         self.send("PUT", path, body)
     }
 

@@ -21,6 +21,6 @@ mod wait;
 
 pub use agent::{Agent, Spec};
 pub use cluster::Datacenter;
-pub use http::{Http, Reply};
+pub use http::{Http, HttpError, Reply};
 pub use slice::Slice;
-pub use wait::{LONG, until};
+pub use wait::{LONG, Stop, until};

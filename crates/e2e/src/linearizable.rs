@@ -5,6 +5,10 @@
 //! operation that no other unfinished one must precede, apply it to the model, go on; step back when
 //! nothing fits. Linearizability is local (Herlihy and Wing, TOPLAS 1990), so histories of independent
 //! objects are checked one by one.
+//!
+//! Three things keep the search short. An operation that changes nothing and fits now is placed now,
+//! without alternatives. Operations without an answer are placed only when nothing else fits, first those
+//! that make something else fit. Of equal ones without an answer only the oldest is tried.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -13,15 +17,18 @@ use std::hash::Hash;
 /// A sequential object.
 pub trait Model {
     type State: Clone + Eq + Hash + Debug;
-    type Op: Debug;
+    type Op: Debug + PartialEq;
     type Answer: Debug;
 
     /// The state before the history.
     fn initial(&self) -> Self::State;
 
-    /// The states that `op` may lead to from `state` when it answered `answer`; none when it cannot have
-    /// answered that. Without an answer it is not known what came of it: every outcome counts.
-    fn step(&self, state: &Self::State, op: &Self::Op, answer: Option<&Self::Answer>) -> Vec<Self::State>;
+    /// The state that `op` leads to from `state` when it answered `answer`; `None` when it cannot have
+    /// answered that. Without an answer it is not known what came of it.
+    fn step(&self, state: &Self::State, op: &Self::Op, answer: Option<&Self::Answer>) -> Option<Self::State>;
+
+    /// Whether an operation with this answer leaves every state as it is.
+    fn is_read(&self, op: &Self::Op, answer: &Self::Answer) -> bool;
 }
 
 /// One operation of a history. Times are of one clock, in any unit.
@@ -46,8 +53,8 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Most configurations that are looked at; some 100 bytes each.
-const MAX_CONFIGURATIONS: usize = 5_000_000;
+/// Most configurations that are looked at; some 200 bytes each.
+const MAX_CONFIGURATIONS: usize = 1_000_000;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Placed(Vec<u64>);
@@ -61,81 +68,124 @@ impl Placed {
     }
 }
 
+/// A place in the order that is to be filled.
+struct Frame<State> {
+    state: State,
+    /// What can fill it and has not been tried, the best last.
+    options: Vec<(usize, State)>,
+    /// Whether operations without an answer are still to be considered.
+    unanswered_too: bool,
+}
+
+struct Search<'a, M: Model> {
+    model: &'a M,
+    history: &'a [Event<M::Op, M::Answer>],
+    /// Indices of the answered and of the other operations, in the order of their calls.
+    answered: Vec<usize>,
+    unanswered: Vec<usize>,
+    placed: Placed,
+}
+
 /// Searches an order of the operations that respects their times and the model.
 pub fn check<M: Model>(model: &M, history: &[Event<M::Op, M::Answer>]) -> Verdict {
-    // Operations in order of their calls, so that those that can come next are near each other.
     let mut order: Vec<usize> = (0..history.len()).collect();
     order.sort_by_key(|&i| history[i].called);
-    let must = history.iter().filter(|event| event.returned.is_some()).count();
+    let (answered, unanswered): (Vec<usize>, Vec<usize>) =
+        order.into_iter().partition(|&i| history[i].returned.is_some());
+    let mut missing = answered.len();
+    if missing == 0 {
+        return Verdict::Linearizable;
+    }
+    let placed = Placed(vec![0; history.len().div_ceil(64)]);
+    let mut search = Search { model, history, answered, unanswered, placed };
 
-    let mut placed = Placed(vec![0; history.len().div_ceil(64)]);
     let mut seen: HashSet<(Placed, M::State)> = HashSet::new();
     let mut best: Vec<usize> = Vec::new();
     let mut path: Vec<usize> = Vec::new();
-    let mut done = 0;
-    // One frame per placed operation: what else could be placed instead of what follows.
-    let mut stack = vec![choices(model, history, &order, &placed, &model.initial())];
-
-    if must == 0 {
-        return Verdict::Linearizable;
-    }
+    let mut stack = vec![search.frame(model.initial())];
     while let Some(frame) = stack.last_mut() {
-        let Some((i, state)) = frame.pop() else {
+        let Some((i, state)) = frame.options.pop() else {
+            if frame.unanswered_too {
+                frame.unanswered_too = false;
+                frame.options = search.unanswered_options(&frame.state);
+                continue;
+            }
             stack.pop();
             if let Some(i) = path.pop() {
-                placed.flip(i);
-                done -= usize::from(history[i].returned.is_some());
+                search.placed.flip(i);
+                missing += usize::from(history[i].returned.is_some());
             }
             continue;
         };
-        placed.flip(i);
-        if !seen.insert((placed.clone(), state.clone())) {
-            placed.flip(i);
+        search.placed.flip(i);
+        if !seen.insert((search.placed.clone(), state.clone())) {
+            search.placed.flip(i);
             continue;
         }
         if seen.len() > MAX_CONFIGURATIONS {
             return Verdict::Unknown;
         }
         path.push(i);
-        done += usize::from(history[i].returned.is_some());
-        if done == must {
+        missing -= usize::from(history[i].returned.is_some());
+        if missing == 0 {
             return Verdict::Linearizable;
         }
         if path.len() > best.len() {
             best.clone_from(&path);
         }
-        stack.push(choices(model, history, &order, &placed, &state));
+        stack.push(search.frame(state));
     }
     Verdict::NotLinearizable { placed: best }
 }
 
-/// Operations that may come next, with the states they lead to; the likeliest last.
-fn choices<M: Model>(
-    model: &M,
-    history: &[Event<M::Op, M::Answer>],
-    order: &[usize],
-    placed: &Placed,
-    state: &M::State,
-) -> Vec<(usize, M::State)> {
-    // Nothing that was called after some unplaced operation returned can come before it.
-    let horizon = order
-        .iter()
-        .filter(|&&i| !placed.has(i))
-        .filter_map(|&i| history[i].returned)
-        .min()
-        .unwrap_or(u64::MAX);
-    let mut found: Vec<(usize, M::State)> = order
-        .iter()
-        .filter(|&&i| !placed.has(i))
-        .take_while(|&&i| history[i].called <= horizon)
-        .flat_map(|&i| {
-            let event = &history[i];
-            model.step(state, &event.op, event.answer.as_ref()).into_iter().map(move |next| (i, next))
-        })
-        .collect();
-    // Answered operations first, in the order of their returns; the unanswered only if nothing else fits.
-    found.sort_by_key(|&(i, _)| std::cmp::Reverse(history[i].returned.unwrap_or(u64::MAX)));
-    found
+impl<M: Model> Search<'_, M> {
+    /// Answered operations that are not placed and that no other one must precede.
+    fn candidates(&self) -> impl Iterator<Item = usize> {
+        let open = || self.answered.iter().copied().filter(|&i| !self.placed.has(i));
+        let horizon = open().filter_map(|i| self.history[i].returned).min().unwrap_or(u64::MAX);
+        open().take_while(move |&i| self.history[i].called <= horizon)
+    }
+
+    fn step(&self, state: &M::State, i: usize) -> Option<M::State> {
+        let event = &self.history[i];
+        self.model.step(state, &event.op, event.answer.as_ref())
+    }
+
+    fn frame(&self, state: M::State) -> Frame<M::State> {
+        let mut options = Vec::new();
+        for i in self.candidates() {
+            let Some(next) = self.step(&state, i) else { continue };
+            let event = &self.history[i];
+            if event.answer.as_ref().is_some_and(|answer| self.model.is_read(&event.op, answer)) {
+                return Frame { state, options: vec![(i, next)], unanswered_too: false };
+            }
+            options.push((i, next));
+        }
+        options.sort_by_key(|&(i, _)| std::cmp::Reverse(self.history[i].returned));
+        Frame { state, options, unanswered_too: true }
+    }
+
+    fn unanswered_options(&self, state: &M::State) -> Vec<(usize, M::State)> {
+        // What was called after something unplaced returned cannot come before it.
+        let candidates: Vec<usize> = self.candidates().collect();
+        let horizon = candidates.iter().filter_map(|&i| self.history[i].returned).min().unwrap_or(u64::MAX);
+        let stuck: Vec<usize> = candidates.into_iter().filter(|&i| self.step(state, i).is_none()).collect();
+        let mut options: Vec<(bool, usize, M::State)> = Vec::new();
+        for &i in self.unanswered.iter().filter(|&&i| !self.placed.has(i)) {
+            if self.history[i].called > horizon {
+                break;
+            }
+            let Some(next) = self.step(state, i) else { continue };
+            let equal = |&(_, j, _): &(bool, usize, M::State)| self.history[j].op == self.history[i].op;
+            if next == *state || options.iter().any(equal) {
+                continue;
+            }
+            let helps = stuck.iter().any(|&j| self.step(&next, j).is_some());
+            options.push((helps, i, next));
+        }
+        options.sort_by_key(|&(helps, i, _)| (helps, std::cmp::Reverse(self.history[i].called)));
+        options.into_iter().map(|(_, i, next)| (i, next)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -161,12 +211,16 @@ mod tests {
             0
         }
 
-        fn step(&self, state: &u8, op: &Op, answer: Option<&u8>) -> Vec<u8> {
+        fn step(&self, state: &u8, op: &Op, answer: Option<&u8>) -> Option<u8> {
             match (op, answer) {
-                (Op::Write(value), _) => vec![*value],
-                (Op::Read, Some(value)) if value != state => vec![],
-                (Op::Read, _) => vec![*state],
+                (Op::Write(value), _) => Some(*value),
+                (Op::Read, Some(value)) if value != state => None,
+                (Op::Read, _) => Some(*state),
             }
+        }
+
+        fn is_read(&self, op: &Op, _answer: &u8) -> bool {
+            *op == Op::Read
         }
     }
 

@@ -47,8 +47,12 @@ fn federated(datacenters: &[&Datacenter]) {
             let name = &agent.spec.name;
             until(&format!("{name} lists the datacenters, its own first"), LONG, || {
                 let listed = agent.http().json("/v1/catalog/datacenters")?;
-                let mut listed: Vec<String> =
-                    listed.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+                let mut listed: Vec<String> = listed
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|v| v.as_str().map(str::to_owned))
+                    .collect();
                 expect(listed.first().cloned(), &Some(dc.name.clone()))?;
                 listed.sort();
                 expect(listed, &names)
@@ -60,9 +64,13 @@ fn federated(datacenters: &[&Datacenter]) {
                 });
                 until(&format!("{name} resolves names of {}", other.name), LONG, || {
                     let node = &other.agents().last().expect("an agent").spec;
-                    let found = dns::addresses(agent.spec.addr, &format!("{}.node.{}.consul", node.name, other.name))?;
+                    let found = dns::addresses(
+                        agent.spec.addr,
+                        &format!("{}.node.{}.consul", node.name, other.name),
+                    )?;
                     expect(found, &vec![node.addr.into()])?;
-                    let servers = dns::addresses(agent.spec.addr, &format!("consul.service.{}.consul", other.name))?;
+                    let servers =
+                        dns::addresses(agent.spec.addr, &format!("consul.service.{}.consul", other.name))?;
                     expect(servers.len(), &other.servers.len())
                 });
             }
@@ -90,7 +98,7 @@ fn two_datacenters_are_joined_and_one_is_lost_and_returns() {
     }
     let reply = dc1.clients[0].http().get("/v1/catalog/nodes?dc=dc2").expect("an answer");
     assert_eq!(reply.status, 500);
-    assert!(reply.body.starts_with("No path to datacenter"), "{}", reply.body);
+    assert!(reply.body.contains("No path to datacenter"), "{}", reply.body);
 
     // One join on one server is enough for all.
     let target = dc2.servers[2].spec.addr.to_string();
@@ -101,10 +109,11 @@ fn two_datacenters_are_joined_and_one_is_lost_and_returns() {
     // What the table shows of each.
     let table = dc1.servers[1].cli_ok(&["members", "-wan"]).expect("members");
     for server in &dc2.servers {
-        let row = table.lines().find(|l| l.starts_with(&format!("{}.dc2 ", server.spec.name))).expect("a row");
+        let row =
+            table.lines().find(|l| l.starts_with(&format!("{}.dc2 ", server.spec.name))).expect("a row");
         let columns: Vec<&str> = row.split_whitespace().collect();
         let addr = format!("{}:8302", server.spec.addr);
-        assert_eq!(columns[1..], [&addr, "alive", "server", "1.9.8", "2", "dc2", "default", "<all>"], "{row}");
+        assert_eq!(columns[1..], [&addr, "alive", "server", "1.9.8", "2", "dc2", "<all>"], "{row}");
     }
 
     // Writes with ?dc= take effect there, and only there.
@@ -136,7 +145,7 @@ fn two_datacenters_are_joined_and_one_is_lost_and_returns() {
         let reply = agent.http().get("/v1/catalog/nodes?dc=dc2").expect("an answer");
         let took = began.elapsed();
         assert_eq!(reply.status, 500, "{reply:?}");
-        assert!(reply.body.contains("dc2") || reply.body.starts_with("No path to datacenter"), "{}", reply.body);
+        assert!(reply.body.contains("dc2") || reply.body.contains("No path to datacenter"), "{}", reply.body);
         assert!(took < Duration::from_secs(5), "{}: {took:?}", agent.spec.name);
     }
 
@@ -201,9 +210,7 @@ fn wan_addresses_are_shown_to_other_datacenters_only() {
         }
     }
     // Ports of their own, as all bind every address of this machine.
-    let ports = |base: u16| {
-        json!({ "server": base, "serf_lan": base + 1, "serf_wan": base + 2, "dns": 8600, "http": 8500 })
-    };
+    let ports = |base: u16| json!({ "server": base, "serf_lan": base + 1, "serf_wan": base + 2, "dns": 8600, "http": 8500 });
     let base = 20_000 + 100 * u16::from(slice.addr(1, 1).octets()[1]);
     for (i, agent) in (0..).zip(dc1.servers.iter_mut().chain(&mut dc2.servers).chain(&mut dc2.clients)) {
         agent.set("ports", ports(base + 10 * i));
@@ -248,7 +255,7 @@ fn wan_addresses_are_shown_to_other_datacenters_only() {
         expect(found, &vec!["198.51.100.9".parse().map_err(|_| "address")?])?;
         expect(dns::ports(away.spec.addr, "web.service.dc2.consul")?, &vec![8080])
     });
-    let own = json!(slice.addr(2, 2).to_string());
+    let own = json!(dc2.clients[0].spec.addr.to_string());
     assert_eq!(address_of(home, "/v1/catalog/nodes", "Address"), Ok(own));
     assert_eq!(address_of(home, "/v1/catalog/service/web", "ServiceAddress"), Ok(json!("10.9.9.9")));
     let found = dns::addresses(home.spec.addr, "web.service.consul").expect("an answer");
