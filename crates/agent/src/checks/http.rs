@@ -368,6 +368,63 @@ mod tests {
         }
     }
 
+    /// A server over TLS, and the file of the authority that made its certificate.
+    async fn tls_server(folder: &std::path::Path) -> (String, std::path::PathBuf) {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate().unwrap();
+        let file = folder.join("ca.pem");
+        std::fs::write(&file, authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&authority, &authority_key);
+        let names = vec!["127.28.2.2".to_owned()];
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = TcpListener::bind("127.28.2.2:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not trust the certificate hangs up.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 1024];
+                if stream.read(&mut request).await.is_ok() {
+                    stream.write_all(answer("200 OK", "", "safe").as_bytes()).await.unwrap();
+                    stream.shutdown().await.ok();
+                }
+            }
+        });
+        (address, file)
+    }
+
+    #[tokio::test]
+    async fn certificates_are_verified_unless_that_is_off() {
+        let temp = tempfile::tempdir().unwrap();
+        let (address, ca_file) = tls_server(temp.path()).await;
+        let url = format!("https://{address}/");
+        let probe = async |ca_file: Option<std::path::PathBuf>, skip: bool| {
+            let tls = Tls::new(http_client::TlsOptions { ca_file, ..Default::default() });
+            let kind = CheckType { http: url.clone(), tls_skip_verify: skip, ..CheckType::default() };
+            Http::new(&kind, &tls, Duration::from_secs(5), 20).probe().await
+        };
+        let unknown = probe(None, false).await;
+        assert_eq!(unknown.status, "critical");
+        assert!(unknown.output.contains("certificate"), "{}", unknown.output);
+        assert_eq!(probe(None, true).await.output, format!("HTTP GET {url}: 200 OK Output: safe"));
+        assert_eq!(probe(Some(ca_file), false).await.status, "passing");
+        assert_eq!(probe(Some(temp.path().join("none")), false).await.status, "critical");
+    }
+
     #[test]
     fn locations_resolve() {
         let base = "http://a:1/x/y?q=1#f";
