@@ -40,12 +40,12 @@ def until(what, condition, limit=40):
     raise AssertionError(f"{what}: not within {limit} s; last seen: {seen!r}")
 
 
-def backend(port):
-    """An HTTP server that says its port."""
+def backend(port, says=None):
+    """An HTTP server that says its port, or something else."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = str(port).encode()
+            body = (says or str(port)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
