@@ -21,6 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const UNKNOWN_COMMAND: u8 = 127;
 
 fn main() -> ExitCode {
+    // An idle agent touches a little of many arenas, and a huge page makes two megabytes of each
+    // little. A kernel that does not know the switch has no such pages either.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     ExitCode::from(dispatch(&commands::all(), &args))
