@@ -38,7 +38,7 @@ async fn expect(core: &Arc<Core>) {
     while core.raft.is_fresh() {
         let servers = core.lookup.all();
         let mut candidates: Vec<&LanServer> =
-            servers.values().filter(|server| !server.read_replica).collect();
+            servers.values().filter(|server| server.alive && !server.read_replica).collect();
         candidates.sort_by_key(|server| server.id);
         match judge(core, &candidates).await {
             Verdict::Start => {

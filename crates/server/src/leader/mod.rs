@@ -29,6 +29,9 @@ pub(crate) use coordinates::CoordinateBuffer;
 pub(crate) use lock_delay::LockDelays;
 pub(crate) use sessions::SessionTimers;
 
+/// How long after an election gossip has had time to find everybody again. When a whole datacenter
+/// restarts, Raft is up before the pool is whole: who is missing then is not gone.
+const SETTLE: Duration = Duration::from_secs(30);
 /// Pause before a leader that could not take over tries again.
 const RETRY: Duration = Duration::from_millis(200);
 

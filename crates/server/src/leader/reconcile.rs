@@ -39,12 +39,13 @@ pub(crate) enum Change {
 
 /// Follows the pool's events, and compares everything once a period, for what events missed.
 pub(super) async fn run(core: Arc<Core>) {
+    let began = std::time::Instant::now();
     let mut events = core.lan.events();
     let mut period = tokio::time::interval(core.config.reconcile_interval);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = period.tick() => everything(&core).await,
+            _ = period.tick() => everything(&core, began.elapsed() >= super::SETTLE).await,
             event = events.recv() => match event {
                 Ok(
                     PoolEvent::MemberJoin(member)
@@ -54,21 +55,23 @@ pub(super) async fn run(core: Arc<Core>) {
                 Ok(PoolEvent::MemberLeave(member)) => one(&core, &member, false).await,
                 Ok(PoolEvent::MemberReap(member)) => one(&core, &member, true).await,
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => everything(&core).await,
+                Err(RecvError::Lagged(_)) => everything(&core, began.elapsed() >= super::SETTLE).await,
                 Err(RecvError::Closed) => return std::future::pending().await,
             },
         }
     }
 }
 
-async fn everything(core: &Arc<Core>) {
+/// `settled`: who is not in the pool is gone.
+async fn everything(core: &Arc<Core>, settled: bool) {
     let started = std::time::Instant::now();
     let members = core.lan.members();
     for member in members.iter() {
         one(core, member, false).await;
     }
     let known: HashSet<&str> = members.iter().map(|member| &*member.name).collect();
-    for node in vanished(&core.store.view(), &known) {
+    let gone = if settled { vanished(&core.store.view(), &known) } else { Vec::new() };
+    for node in gone {
         if node != core.config.node_name {
             report(core, &node, write(core, deregister(core.datacenter(), &node)).await);
         }

@@ -155,11 +155,13 @@ async fn ask(core: &Core, server: &LanServer) -> Option<RaftStats> {
 /// Promotes the stable and removes the dead.
 async fn keep_roster(core: &Core) {
     let mut changed = core.lan.members_changed();
+    let began = Instant::now();
     loop {
         let config = core.autopilot_config();
+        let settled = began.elapsed() >= super::SETTLE;
         let plan = {
             let health = core.leader_only.autopilot.health.lock();
-            roster::plan(&config, &core.raft.state(), &core.lookup.all(), &health, Instant::now())
+            roster::plan(&config, &core.raft.state(), &core.lookup.all(), &health, settled, Instant::now())
         };
         for id in plan.promote {
             match core.raft.promote(id).await {

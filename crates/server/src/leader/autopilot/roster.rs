@@ -31,12 +31,14 @@ pub(super) struct Plan {
 
 /// Servers without a vote get one after they were healthy for the stabilization time. The dead go
 /// if they are fewer than half of the voters, so that a partition never talks itself into a
-/// majority, and never below `min_quorum` voters.
+/// majority, and never below `min_quorum` voters. Peers that gossip does not know are dead only when
+/// `pool_is_settled`: after a restart of the whole datacenter Raft is up before the pool is whole.
 pub(super) fn plan(
     config: &AutopilotConfig,
     state: &RaftState,
     servers: &HashMap<ServerId, LanServer>,
     health: &Health,
+    pool_is_settled: bool,
     now: Instant,
 ) -> Plan {
     let mut plan = Plan::default();
@@ -54,8 +56,10 @@ pub(super) fn plan(
     let mut removed_voters = 0;
     for member in state.members.iter() {
         let server = servers.get(&member.id);
-        // A peer that gossip does not know at all is stale: reaped, or never there.
-        let dead = server.is_none_or(|server| matches!(server.serf_status, SERF_FAILED | SERF_LEFT));
+        let dead = match server {
+            Some(server) => matches!(server.serf_status, SERF_FAILED | SERF_LEFT),
+            None => pool_is_settled,
+        };
         if !dead {
             continue;
         }
@@ -116,7 +120,7 @@ mod tests {
 
     fn removed(statuses: &[i64], config: &AutopilotConfig) -> usize {
         let (state, servers) = world(statuses);
-        plan(config, &state, &servers, &Health::default(), Instant::now()).remove.len()
+        plan(config, &state, &servers, &Health::default(), true, Instant::now()).remove.len()
     }
 
     #[test]
@@ -126,6 +130,16 @@ mod tests {
         assert_eq!(removed(&[1, 4], &config()), 0);
         assert_eq!(removed(&[1, 1, 1, 4, 4], &config()), 2);
         assert_eq!(removed(&[1, 1, 1], &config()), 0);
+    }
+
+    #[test]
+    fn unknown_peers_go_once_the_pool_is_settled() {
+        let (state, mut servers) = world(&[1, 1, 1]);
+        servers.remove(&id(3));
+        let removed = |settled| {
+            plan(&config(), &state, &servers, &Health::default(), settled, Instant::now()).remove.len()
+        };
+        assert_eq!((removed(false), removed(true)), (0, 1));
     }
 
     #[test]
