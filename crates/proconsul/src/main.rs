@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use command::{Command, Failure};
 use flags::FlagError;
 
+// Built without huge pages: an idle agent touches a little of many arenas, and a huge page makes two
+// megabytes of each little.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,10 +23,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const UNKNOWN_COMMAND: u8 = 127;
 
 fn main() -> ExitCode {
-    // An idle agent touches a little of many arenas, and a huge page makes two megabytes of each
-    // little. A kernel that does not know the switch has no such pages either.
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_thp_disable(true);
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     ExitCode::from(dispatch(&commands::all(), &args))
