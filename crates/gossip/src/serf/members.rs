@@ -6,7 +6,7 @@ use super::message::{Join, Leave};
 use super::output::MemberEventKind;
 use super::snapshot::Record;
 use super::tags;
-use crate::swim::{Node, Tick};
+use crate::swim::{Node, NodeState, Tick};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ impl Layer {
         };
         let (status, kind) = match entry.member.status {
             MemberStatus::Leaving => (MemberStatus::Left, MemberEventKind::Leave),
+            // Its farewell on the layer below came through, only that on this one was missed.
+            MemberStatus::Alive if node.state() == NodeState::Left => {
+                (MemberStatus::Left, MemberEventKind::Leave)
+            }
             MemberStatus::Alive => (MemberStatus::Failed, MemberEventKind::Failed),
             _ => return,
         };
