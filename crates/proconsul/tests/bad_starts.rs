@@ -70,7 +70,11 @@ fn data_of_a_server_is_of_its_datacenter() {
     let mut agent = Agent::start(PROCONSUL, spec(&slice, 1, json!({ "server": true, "bootstrap": true })));
     until("a leader", LONG, || agent.http().write("/v1/kv/here", "x"));
     agent.stop(nix::sys::signal::Signal::SIGTERM);
+    agent.set("datacenter", json!("elsewhere"));
+    agent.spawn();
+    ends_with(&mut agent, "belongs to a server of datacenter \"dc1\"");
     // And as its own again.
+    agent.set("datacenter", json!("dc1"));
     agent.spawn();
     until("the data is there", LONG, || agent.http().json("/v1/kv/here"));
 }
