@@ -27,6 +27,9 @@ pub fn members(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
         let wan = !call.params.get("wan").is_empty();
         if !matches!(call.params.get("segment"), "" | "_all") {
+            if wan {
+                return Err(ApiError::bad_request("Cannot provide a segment with wan=true"));
+            }
             return Err(ApiError::internal("Network segments are not supported in this version of Consul"));
         }
         Ok(Reply::serde(&face.agent.members(wan, call.token()).await?))
