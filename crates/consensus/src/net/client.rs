@@ -40,6 +40,11 @@ const SNAPSHOT_INSTALL: Duration = Duration::from_secs(600);
 /// A follower that leaves entries unanswered for this long is dialed anew.
 const APPEND_STALL: Duration = Duration::from_secs(3);
 
+/// The first pause before entries are sent again to a follower that could not be reached, and the
+/// longest; it doubles in between.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
+
 /// Makes links for the engine.
 pub struct Links(pub Arc<Context>);
 
@@ -47,7 +52,13 @@ impl RaftNetworkFactory<C> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: ServerId, node: &Peer) -> Link {
-        Link { context: self.0.clone(), target, hint: node.address, connection: Mutex::new(None) }
+        Link {
+            context: self.0.clone(),
+            target,
+            hint: node.address,
+            connection: Mutex::new(None),
+            pause: Duration::ZERO,
+        }
     }
 }
 
@@ -62,6 +73,9 @@ pub struct Link {
     hint: SocketAddr,
     /// Never contended; the engine asks for a `Sync` type.
     connection: Mutex<Option<Connection>>,
+    /// Before the next stream of entries. The engine starts one anew as soon as one has failed, so
+    /// that a dead follower would keep a processor busy.
+    pause: Duration,
 }
 
 fn timed_out() -> io::Error {
@@ -222,6 +236,7 @@ impl Pipeline<'_> {
                 None
             }
             Ok(Some(result)) => {
+                self.link.pause = Duration::ZERO;
                 self.ended = result.is_err();
                 Some(Ok(result))
             }
@@ -339,6 +354,9 @@ impl RaftNetworkV2<C> for Link {
     {
         Box::pin(async move {
             let limit = option.soft_ttl().max(Duration::from_millis(50));
+            tokio::time::sleep(self.pause).await;
+            // Only an answer proves that the follower is there.
+            self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
             let Connection { read, write } = self.take(limit).await.map_err(|e| rpc_error(&e))?;
             let sent = Arc::new(Mutex::new(VecDeque::new()));
             let pipeline = Pipeline {
