@@ -1,12 +1,17 @@
 //! Loopback addresses for one test.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::until;
 
 /// First and last value of the second part of the addresses.
-const SECOND: std::ops::RangeInclusive<u8> = 30..=39;
+const SECOND: RangeInclusive<u8> = 30..=39;
+
+/// Where agents of tests are: datacenters, and their servers and first clients.
+const DATACENTERS: RangeInclusive<u8> = 1..=3;
+const NUMBERS: [u8; 6] = [1, 2, 3, 101, 102, 103];
 
 /// 127.N.*.* for one N, taken from other tests until dropped, those of other processes included.
 pub struct Slice {
@@ -22,22 +27,22 @@ impl Slice {
                 .into_iter()
                 .find_map(|second| {
                     let claim = TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), 7001)).ok()?;
-                    let slice = Slice { second, _claim: claim };
-                    // A test that was killed may have left its agents behind: they are not to answer
-                    // for ours.
-                    slice.is_silent().then_some(slice)
+                    (!inhabited(second)).then_some(Slice { second, _claim: claim })
                 })
                 .ok_or_else(|| "all are taken".to_owned())
         })
-    }
-
-    /// Whether no server listens on any of the addresses that tests give to servers.
-    fn is_silent(&self) -> bool {
-        (1..=3).all(|dc| (1..=3).all(|n| TcpListener::bind((self.addr(dc, n), 8300)).is_ok()))
     }
 
     /// An address of a datacenter, both counted from 1.
     pub fn addr(&self, datacenter: u8, number: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.second, datacenter, number)
     }
+}
+
+/// Whether agents live there that a test left behind when it was killed.
+fn inhabited(second: u8) -> bool {
+    let answers = |address| TcpStream::connect((address, 8500)).is_ok();
+    DATACENTERS
+        .into_iter()
+        .any(|dc| NUMBERS.into_iter().any(|number| answers(Ipv4Addr::new(127, second, dc, number))))
 }
