@@ -263,6 +263,8 @@ async fn a_server_that_missed_too_much_gets_a_snapshot() {
     }
     for s in &servers {
         s.node.snapshot_now().await.unwrap();
+        until("the log is cut", Duration::from_secs(20), || (s.node.state().purged > 400).then_some(()))
+            .await;
     }
     let back = Server::start(&net, away).await;
     servers.push(back);

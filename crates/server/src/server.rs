@@ -295,8 +295,12 @@ async fn until_stopped(core: Arc<Core>, task: impl Future<Output = ()>) {
 /// Keeps the lookup equal to the LAN pool.
 async fn follow_lan(core: Arc<Core>) {
     let mut changed = core.lan.members_changed();
-    while changed.changed().await.is_ok() {
+    loop {
+        // After subscribing, so that no change falls between the two.
         core.look_at_members();
+        if changed.changed().await.is_err() {
+            return;
+        }
     }
 }
 

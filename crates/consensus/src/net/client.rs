@@ -40,11 +40,6 @@ const SNAPSHOT_INSTALL: Duration = Duration::from_secs(600);
 /// A follower that leaves entries unanswered for this long is dialed anew.
 const APPEND_STALL: Duration = Duration::from_secs(3);
 
-/// The first pause before entries are sent again to a follower that could not be reached, and the
-/// longest; it doubles in between.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_millis(800);
-
 /// Makes links for the engine.
 pub struct Links(pub Arc<Context>);
 
@@ -52,13 +47,7 @@ impl RaftNetworkFactory<C> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: ServerId, node: &Peer) -> Link {
-        Link {
-            context: self.0.clone(),
-            target,
-            hint: node.address,
-            connection: Mutex::new(None),
-            pause: Duration::ZERO,
-        }
+        Link { context: self.0.clone(), target, hint: node.address, connection: Mutex::new(None) }
     }
 }
 
@@ -73,9 +62,6 @@ pub struct Link {
     hint: SocketAddr,
     /// Never contended; the engine asks for a `Sync` type.
     connection: Mutex<Option<Connection>>,
-    /// Before the next stream of entries. The engine starts one anew as soon as one has failed, so
-    /// that a dead follower would keep a processor busy.
-    pause: Duration,
 }
 
 fn timed_out() -> io::Error {
@@ -236,7 +222,6 @@ impl Pipeline<'_> {
                 None
             }
             Ok(Some(result)) => {
-                self.link.pause = Duration::ZERO;
                 self.ended = result.is_err();
                 Some(Ok(result))
             }
@@ -346,7 +331,7 @@ impl RaftNetworkV2<C> for Link {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<C>, Rpc>>, Rpc>>
     where
@@ -354,9 +339,10 @@ impl RaftNetworkV2<C> for Link {
     {
         Box::pin(async move {
             let limit = option.soft_ttl().max(Duration::from_millis(50));
-            tokio::time::sleep(self.pause).await;
-            // Only an answer proves that the follower is there.
-            self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+            // The engine's pauses after errors are in the input: asked before the dial, a follower
+            // that is gone does not keep the leader busy.
+            let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
+            let input = futures::stream::iter([first]).chain(input);
             let Connection { read, write } = self.take(limit).await.map_err(|e| rpc_error(&e))?;
             let sent = Arc::new(Mutex::new(VecDeque::new()));
             let pipeline = Pipeline {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use openraft::Raft;
-use openraft::raft::{TransferLeaderRequest, VoteRequest};
+use openraft::raft::{StreamAppendError, TransferLeaderRequest, VoteRequest};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -35,7 +35,7 @@ pub struct Serve<F: Fsm> {
     pub context: Arc<Context>,
     pub raft: Raft<TypeConfig, Machine<F>>,
     pub snapshots: Arc<SnapshotStore>,
-    /// When a leader's append was last accepted.
+    /// When a leader that we follow was last heard.
     pub contact: Arc<Mutex<Option<Instant>>>,
     pub gone: mpsc::Sender<LeaderGone>,
 }
@@ -122,7 +122,8 @@ impl<F: Fsm> Serve<F> {
         let writer = async {
             while let Some(result) = results.next().await {
                 let result = result.map_err(io::Error::other)?;
-                if result.is_ok() {
+                // A leader whose entries do not fit ours yet is a leader all the same.
+                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     *self.contact.lock() = Some(Instant::now());
                 }
                 frame::write(&mut write, &frame::append_answer(&result)?).await?;

@@ -48,6 +48,8 @@ pub struct RaftState {
     pub last_log: u64,
     pub commit: u64,
     pub applied: u64,
+    /// The log is cut up to here; what is older is in a snapshot only.
+    pub purged: u64,
     /// All servers of the configuration in force.
     pub members: Arc<Vec<Member>>,
     /// Index of the entry that made it.
@@ -121,6 +123,7 @@ fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: 
         last_log: visible(metrics.last_log_index),
         commit: visible(metrics.local_committed.map(|l| l.index)),
         applied: progress.applied(),
+        purged: visible(metrics.purged.map(|l| l.index)),
         members,
         members_index,
         members_settled: metrics.committed_membership_config == metrics.membership_config
