@@ -113,12 +113,9 @@ impl State {
         &self.node
     }
 
-    /// Replaces the node's metadata.
+    /// Replaces the node's metadata. The catalog follows with the next comparison, not at once.
     pub fn set_meta(&mut self, meta: BTreeMap<String, String>) {
-        if self.node.meta != meta {
-            self.node.meta = meta;
-            self.node_in_sync = false;
-        }
+        self.node.meta = meta;
     }
 
     /// The services.

@@ -186,6 +186,10 @@ async fn apply(agent: &Arc<Agent>, old: &RuntimeConfig, new: RuntimeConfig) -> R
         *agent.tokens.write() = setup::tokens(&new);
     }
     agent.local.change(|state| state.set_meta(setup::node_meta(&new)));
+    if old.node_meta != new.node_meta {
+        // The catalog is compared soon, not at once: many agents may be reloaded together.
+        agent.local.trigger().server_up();
+    }
     let services = agent.services.reload(&new).await;
     agent.watches.replace(&new);
     // What needs a restart stays as it was started with.
