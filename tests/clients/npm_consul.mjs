@@ -37,10 +37,33 @@ assert.equal(await consul.kv.set({ key: "js/lock", value: "a", acquire: session.
 // The library gives undefined for a false.
 assert.ok(!(await consul.kv.set({ key: "js/lock", value: "b", acquire: other.ID })));
 await consul.session.renew(session.ID);
+// Who waits for the lock gets it when it is released, and when the session of its holder ends.
+async function contend(id, value) {
+  let index;
+  while (!(await consul.kv.set({ key: "js/lock", value, acquire: id }))) {
+    for (;;) {
+      const entry = await consul.kv.get({ key: "js/lock", index, wait: "30s" });
+      index = entry && entry.ModifyIndex;
+      if (!entry || !entry.Session) break;
+    }
+  }
+  return value;
+}
+async function waits(promise) {
+  const early = await Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 500, "waits"))]);
+  assert.equal(early, "waits");
+}
+let next = contend(other.ID, "b");
+await waits(next);
 assert.equal(await consul.kv.set({ key: "js/lock", value: "a", release: session.ID }), true);
-assert.equal(await consul.kv.set({ key: "js/lock", value: "b", acquire: other.ID }), true);
-await consul.session.destroy(session.ID);
+assert.equal(await next, "b");
+assert.equal((await consul.kv.get("js/lock")).Session, other.ID);
+next = contend(session.ID, "a");
+await waits(next);
 await consul.session.destroy(other.ID);
+assert.equal(await next, "a");
+assert.equal((await consul.kv.get("js/lock")).LockIndex, 3);
+await consul.session.destroy(session.ID);
 
 const results = await consul.transaction.create([
   { KV: { Verb: "set", Key: "js/a", Value: Buffer.from("x").toString("base64") } },

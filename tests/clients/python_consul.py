@@ -57,9 +57,48 @@ assert c.kv.get("py/", keys=True)[1] == ["py/key"]
 one, two = c.session.create(lock_delay=0), c.session.create(lock_delay=0)
 assert c.kv.put("py/lock", "one", acquire=one)
 assert not c.kv.put("py/lock", "two", acquire=two)
-c.session.destroy(one)
-assert c.kv.put("py/lock", "two", acquire=two)
+assert not c.kv.put("py/lock", "two", release=two)
+
+
+def contend(session, name, held):
+    """Takes the lock as soon as its holder is gone, by waiting for changes of the key."""
+    index = None
+    while not c.kv.put("py/lock", name, acquire=session):
+        index, entry = c.kv.get("py/lock", index=index, wait="30s")
+        while entry and "Session" in entry:
+            index, entry = c.kv.get("py/lock", index=index, wait="30s")
+    held.append(name)
+
+
+def contender(session, name):
+    held = []
+    thread = threading.Thread(target=contend, args=(session, name, held), daemon=True)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive() and not held, "it does not wait"
+    return thread, held
+
+
+# The lock is passed on by a release, and by the end of the holder's session.
+waiting, held = contender(two, "two")
+assert c.kv.put("py/lock", "one", release=one)
+waiting.join(10)
+assert held == ["two"], held
 assert c.kv.get("py/lock")[1]["Session"] == two
+waiting, held = contender(one, "one")
+c.session.destroy(two)
+waiting.join(10)
+assert held == ["one"], held
+entry = c.kv.get("py/lock")[1]
+assert entry["Session"] == one and entry["LockIndex"] == 3, entry
+assert [s["ID"] for s in c.session.list()[1]] == [one]
+c.session.renew(one)
+# A key that its session takes along.
+brief = c.session.create(behavior="delete", lock_delay=0, ttl=10)
+assert c.kv.put("py/brief", "x", acquire=brief)
+c.session.destroy(brief)
+assert c.kv.get("py/brief")[1] is None
+c.session.destroy(one)
 assert c.kv.delete("py/", recurse=True)
 assert c.kv.get("py/key")[1] is None
 
