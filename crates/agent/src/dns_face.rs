@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use cache::Cache;
 use dns::{Config, Face, InvalidName, ServiceTtl, Soa, Sockets, parse_name};
 use model::road::Road;
 use parking_lot::RwLock;
@@ -23,8 +24,13 @@ pub async fn bind(config: &RuntimeConfig) -> Result<Sockets, dns::BindError> {
 }
 
 /// The face over the road. Queries carry no token, so the agent's default one is theirs.
-pub fn face(settings: Arc<ArcSwap<Config>>, road: Road, tokens: Arc<RwLock<Tokens>>) -> Face {
-    Face::new(settings, road, Arc::new(move || tokens.read().default.clone()))
+pub fn face(
+    settings: Arc<ArcSwap<Config>>,
+    road: Road,
+    cache: Arc<Cache>,
+    tokens: Arc<RwLock<Tokens>>,
+) -> Face {
+    Face::new(settings, road, cache, Arc::new(move || tokens.read().default.clone()))
 }
 
 /// The settings of the configuration.
@@ -46,6 +52,7 @@ pub fn settings(config: &RuntimeConfig) -> Result<Config, InvalidName> {
         recursor_timeout: dns.recursor_timeout,
         allow_stale: dns.allow_stale,
         max_stale: dns.max_stale,
+        cache: dns.use_cache.then_some(dns.cache_max_age),
         a_record_limit: dns.a_record_limit,
         udp_answer_limit: dns.udp_answer_limit,
         disable_compression: dns.disable_compression,

@@ -25,6 +25,9 @@ pub struct Config {
     pub allow_stale: bool,
     /// An answer that is older is fetched again from the leader.
     pub max_stale: Duration,
+    /// Services, nodes and prepared queries are answered from the agent's cache, which is kept current;
+    /// what it cannot keep current may be this old, zero being no bound.
+    pub cache: Option<Duration>,
     /// Most address records of a service's answer; 0: all.
     pub a_record_limit: usize,
     /// Most answer records over UDP without EDNS, at most [`crate::encode::MAX_UDP_ANSWERS`].

@@ -128,18 +128,25 @@ struct Extent {
 /// even one fits, the answer is empty and marked as truncated.
 pub fn encode(config: &Config, query: &Query, response: &Response, transport: Transport) -> Vec<u8> {
     let all = response.answers.len();
+    // Who takes few answers may be behind something that writes names in full.
+    let mut in_full = false;
     let (limit, most) = match transport {
         Transport::Tcp => (MAX_TCP, all),
         Transport::Udp => {
             let asked = query.edns.map_or(0, |edns| usize::from(edns.payload));
             let limit = asked.clamp(MIN_UDP, MAX_UDP);
             let few = config.udp_answer_limit.min(MAX_UDP_ANSWERS);
-            (limit, if limit == MIN_UDP { all.min(few) } else { all })
+            in_full = limit == MIN_UDP && all > few;
+            (limit, if in_full { few } else { all })
         }
     };
     let write = |answers: usize, extras: bool| {
         let truncated = config.enable_truncate && answers < all;
-        compose(config, query, response, Extent { answers, extras, truncated }, limit)
+        let extent = Extent { answers, extras, truncated };
+        if in_full && !config.disable_compression {
+            fill(Vec::new(), query, response, extent, limit).ok()?;
+        }
+        compose(config, query, response, extent, limit)
     };
     if let Some(whole) = write(most, true) {
         return whole;
@@ -208,8 +215,12 @@ fn fill<T: Composer>(
         push(&mut section, query, record)?;
     }
     let mut section = section.additional();
-    if extent.extras {
+    if extent.extras && extent.answers == response.answers.len() {
         for record in answers.iter().flat_map(|answer| &answer.extras).chain(&response.additional) {
+            push(&mut section, query, record)?;
+        }
+    } else if extent.extras {
+        for record in answers.iter().flat_map(needed) {
             push(&mut section, query, record)?;
         }
     }
@@ -229,6 +240,26 @@ fn fill<T: Composer>(
         section.header_mut().set_rcode(response.rcode);
     }
     Ok(section.finish())
+}
+
+/// Of an answer's extras those without which it cannot be used: the first record of the name it points to,
+/// and of those that this one is an alias of. The rest makes room when something had to be left out.
+fn needed(answer: &Answer) -> Vec<&Record> {
+    let mut wanted = match &answer.record.data {
+        Data::Srv { target, .. } => Some(target),
+        _ => None,
+    };
+    let mut needed: Vec<&Record> = Vec::new();
+    while let Some(name) = wanted.take() {
+        let found =
+            answer.extras.iter().find(|record| matches!(&record.owner, Owner::Name(owner) if owner == name));
+        let Some(record) = found.filter(|record| !needed.contains(record)) else { break };
+        needed.push(record);
+        if let Data::Cname(next) = &record.data {
+            wanted = Some(next);
+        }
+    }
+    needed
 }
 
 fn push<T: Composer>(

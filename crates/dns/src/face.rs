@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use cache::Cache;
 use domain::base::iana::{Rcode, Rtype};
 use futures::future::{BoxFuture, join_all};
 use metrics::Histogram;
@@ -25,6 +26,8 @@ use crate::recursor;
 const MAX_CHASE: usize = 3;
 /// Most names that one answer has looked up.
 const MAX_CHASED: usize = 8;
+/// Most records of another name in a service's answer without EDNS.
+const MAX_CHASED_RECORDS: usize = 5;
 /// The service that the servers are.
 const SERVERS: &str = "consul";
 
@@ -43,6 +46,7 @@ pub type TokenSource = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Face {
     settings: Arc<ArcSwap<Config>>,
     road: Road,
+    cache: Arc<Cache>,
     token: TokenSource,
     /// Milliseconds of queries for names, and for addresses.
     domain_query: Histogram,
@@ -59,12 +63,13 @@ struct Pass<'a> {
 }
 
 impl Face {
-    /// A face that asks the road. The settings may be replaced at any time.
-    pub fn new(settings: Arc<ArcSwap<Config>>, road: Road, token: TokenSource) -> Self {
+    /// A face that asks the road, or the cache over it. The settings may be replaced at any time.
+    pub fn new(settings: Arc<ArcSwap<Config>>, road: Road, cache: Arc<Cache>, token: TokenSource) -> Self {
         let node = settings.load().node_name.clone();
         Self {
             settings,
             road,
+            cache,
             token,
             domain_query: metrics::histogram!("dns.domain_query", "node" => node.clone()),
             ptr_query: metrics::histogram!("dns.ptr_query", "node" => node),
@@ -83,7 +88,7 @@ impl Face {
         let serial = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as u32);
         let pass = Pass {
             config: &config,
-            fetch: Fetch { road: &self.road, config: &config, token: (self.token)() },
+            fetch: Fetch { road: &self.road, cache: &self.cache, config: &config, token: (self.token)() },
             transport,
             client: client.ip().to_canonical(),
             serial,
@@ -126,7 +131,7 @@ impl Pass<'_> {
                 }
             };
             if depth < MAX_CHASE {
-                self.chase(&mut response, depth).await;
+                self.chase(&mut response, depth, query.edns.is_some()).await;
             }
             response.recursion_available = !self.config.recursors.is_empty();
             Some(response)
@@ -139,7 +144,7 @@ impl Pass<'_> {
         Ok(Some(match &asked {
             Lookup::Soa | Lookup::Ns => self.zone(&asked).await,
             Lookup::Transfer => Response::new(Rcode::NOTIMP),
-            Lookup::Addr(ip) => records::addr(config, *ip),
+            Lookup::Addr { ip, name } => records::addr(config, *ip, name),
             Lookup::Ptr(ip) => return Ok(self.reverse(query, *ip).await),
             Lookup::Node { .. } if !records::is_node_type(query.qtype) => Response::new(Rcode::NOERROR),
             Lookup::Node { name, dc } => {
@@ -209,7 +214,7 @@ impl Pass<'_> {
     }
 
     async fn reverse(&self, query: &Query, ip: Option<IpAddr>) -> Option<Response> {
-        let ip = ip.filter(|_| matches!(query.qtype, Rtype::PTR | Rtype::ANY))?;
+        let ip = ip?;
         let text = ip.to_string();
         let same = |address: &str| address == text || address.parse() == Ok(ip);
         let mut answers: Vec<Answer> = Vec::new();
@@ -235,7 +240,13 @@ impl Pass<'_> {
                 }
             }
         }
-        (!answers.is_empty()).then(|| Response { answers, ..Response::new(Rcode::NOERROR) })
+        if answers.is_empty() {
+            return None;
+        }
+        // The name is the answer, whatever type is asked; the zone's record is added for those who ask for it.
+        let authority =
+            if query.qtype == Rtype::SOA { vec![records::soa(self.config, self.serial)] } else { Vec::new() };
+        Some(Response { answers, authority, ..Response::new(Rcode::NOERROR) })
     }
 
     /// What is not ours: asked of the recursors, if there are any.
@@ -268,7 +279,7 @@ impl Pass<'_> {
     }
 
     /// Finds the addresses of the names that answers point to.
-    async fn chase(&self, response: &mut Response, depth: usize) {
+    async fn chase(&self, response: &mut Response, depth: usize, edns: bool) {
         let wanted: Vec<(usize, Chase, DnsName)> = response
             .answers
             .iter()
@@ -288,6 +299,8 @@ impl Pass<'_> {
         // From the end, so that the places of the others stay right.
         for ((at, chase, _), mut records) in wanted.into_iter().zip(found).rev() {
             if let Chase::Ttl(ttl) = chase {
+                records.retain(|record| matches!(record.data, Data::A(_) | Data::Aaaa(_) | Data::Cname(_)));
+                records.truncate(if edns { usize::MAX } else { MAX_CHASED_RECORDS });
                 records.iter_mut().for_each(|record| record.ttl = ttl);
             }
             match &mut response.answers[at] {
@@ -301,7 +314,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The addresses of a name, and the aliases on the way to them.
+    /// What is known of a name: addresses, the aliases on the way to them, and of our own nodes the metadata.
     async fn resolve(&self, name: &DnsName, depth: usize) -> Vec<Record> {
         let asked = lookup(self.config, name, Rtype::ANY);
         if asked == Lookup::Foreign {
@@ -322,7 +335,6 @@ impl Pass<'_> {
             .into_iter()
             .flat_map(|response| response.answers)
             .map(|answer| answer.record)
-            .filter(|record| matches!(record.data, Data::A(_) | Data::Aaaa(_) | Data::Cname(_)))
             .map(|mut record| {
                 if record.owner == Owner::Question {
                     record.owner = Owner::Name(name.clone());

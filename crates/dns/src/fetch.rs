@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cache::{Cache, CacheKind};
 use model::catalog::{IndexedNodes, IndexedServiceNodes, Node};
 use model::error::{ErrorKind, RpcError};
 use model::health::CheckServiceNode;
@@ -43,6 +44,7 @@ impl From<RpcError> for Failure {
 /// The road with what every read of the face has in common.
 pub struct Fetch<'a> {
     pub road: &'a Road,
+    pub cache: &'a Cache,
     pub config: &'a Config,
     pub token: String,
 }
@@ -71,6 +73,22 @@ impl Fetch<'_> {
         Ok(reply)
     }
 
+    /// A read from the agent's cache.
+    async fn cached<M: Method>(
+        &self,
+        mut args: M::Args,
+        kind: CacheKind,
+        max_age: Duration,
+    ) -> Result<Arc<M::Reply>, Failure> {
+        if let Some(options) = args.query_options_mut() {
+            options.token.clone_from(&self.token);
+            options.allow_stale = self.config.allow_stale;
+            options.max_age = max_age.into();
+            options.max_query_time = PATIENCE.into();
+        }
+        Ok(self.cache.get::<M>(args, kind).await?.0)
+    }
+
     /// The instances of a service with all their checks.
     pub async fn service(
         &self,
@@ -88,6 +106,10 @@ impl Fetch<'_> {
             ingress: reach == Reach::Ingress,
             ..ServiceSpecificRequest::default()
         };
+        if let Some(max_age) = self.config.cache {
+            let reply = self.cached::<HealthServiceNodes>(args, CacheKind::Refreshed, max_age).await?;
+            return Ok(reply.nodes.clone());
+        }
         Ok(self.read::<HealthServiceNodes>(args).await?.nodes)
     }
 
@@ -98,8 +120,14 @@ impl Fetch<'_> {
             node: name.to_owned(),
             ..NodeSpecificRequest::default()
         };
-        let reply = self.read::<CatalogNodeServices>(args).await?;
-        reply.node_services.and_then(|found| found.node).ok_or(Failure::NoSuchName)
+        let found = match self.config.cache {
+            Some(max_age) => {
+                let reply = self.cached::<CatalogNodeServices>(args, CacheKind::Refreshed, max_age).await?;
+                reply.node_services.as_ref().and_then(|found| found.node.clone())
+            }
+            None => self.read::<CatalogNodeServices>(args).await?.node_services.and_then(|found| found.node),
+        };
+        found.ok_or(Failure::NoSuchName)
     }
 
     /// All nodes of the own datacenter.
@@ -138,6 +166,10 @@ impl Fetch<'_> {
             agent: here,
             ..PreparedQueryExecuteRequest::default()
         };
+        if let Some(max_age) = self.config.cache {
+            let reply = self.cached::<PreparedQueryExecute>(args, CacheKind::Simple, max_age).await?;
+            return Ok(PreparedQueryExecuteResponse::clone(&reply));
+        }
         self.read::<PreparedQueryExecute>(args).await
     }
 }

@@ -39,6 +39,7 @@ mod tests {
             recursor_timeout: Duration::from_secs(2),
             allow_stale: true,
             max_stale: Duration::from_secs(87_600 * 3600),
+            cache: None,
             a_record_limit: 0,
             udp_answer_limit: 3,
             disable_compression: false,

@@ -22,8 +22,9 @@ pub enum Lookup {
     Service { name: String, tag: String, dc: String, reach: Reach },
     /// A prepared query, by name or id.
     Query { name: String, dc: String },
-    /// An address written as a name; `None` if it is none.
-    Addr(Option<IpAddr>),
+    /// An address written as a name; `None` if it has not the length of one. `name` is what stands before
+    /// the zone.
+    Addr { ip: Option<IpAddr>, name: String },
     /// Who has an address; `None` for other names below `arpa`.
     Ptr(Option<IpAddr>),
     /// Nothing that can be below the zone.
@@ -91,6 +92,11 @@ fn inside(config: &Config, labels: &[&[u8]], qtype: Rtype) -> Option<Lookup> {
         "" => (&labels[..=at], &labels[at + 1..]),
         _ => (&labels[..at], &labels[at + 1..]),
     };
+    if kind == "addr" {
+        // Whatever datacenter is named: the address is the same everywhere.
+        let [label] = before else { return None };
+        return Some(Lookup::Addr { ip: hex_address(label)?, name: joined(labels) });
+    }
     let dc = match after {
         [] => config.datacenter.clone(),
         [dc] => text(dc),
@@ -104,10 +110,6 @@ fn inside(config: &Config, labels: &[&[u8]], qtype: Rtype) -> Option<Lookup> {
             let reach = if kind == "connect" { Reach::Connect } else { Reach::Ingress };
             Lookup::Service { name: text(last), tag: String::new(), dc, reach }
         }
-        "addr" => match first {
-            [] => Lookup::Addr(hex_address(last)),
-            _ => return None,
-        },
         _ => {
             let (name, tag) = match (first, *last) {
                 ([service], tag) if service.starts_with(b"_") && tag.starts_with(b"_") => {
@@ -140,13 +142,16 @@ fn joined(labels: &[&[u8]]) -> String {
     all
 }
 
-/// 8 hexadecimal digits are an IPv4 address, 32 an IPv6 address.
-fn hex_address(label: &[u8]) -> Option<IpAddr> {
-    let label = std::str::from_utf8(label).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+/// 8 hexadecimal digits are an IPv4 address, 32 an IPv6 address; `Some(None)` is what has another
+/// length. Names of an address's length that are none do not exist, an odd digit at the end included.
+fn hex_address(label: &[u8]) -> Option<Option<IpAddr>> {
+    let digits =
+        || std::str::from_utf8(label).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
     match label.len() {
-        8 => u32::from_str_radix(label, 16).ok().map(|bits| Ipv4Addr::from(bits).into()),
-        32 => u128::from_str_radix(label, 16).ok().map(|bits| Ipv6Addr::from(bits).into()),
-        _ => None,
+        8 => u32::from_str_radix(digits()?, 16).ok().map(|bits| Some(Ipv4Addr::from(bits).into())),
+        32 => u128::from_str_radix(digits()?, 16).ok().map(|bits| Some(Ipv6Addr::from(bits).into())),
+        9 | 33 => None,
+        _ => Some(None),
     }
 }
 
@@ -227,11 +232,18 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let addr = |text: &str| Lookup::Addr(Some(text.parse().unwrap()));
-        assert_eq!(ask("0a000001.addr.dc1.consul", Rtype::A), addr("10.0.0.1"));
-        assert_eq!(ask("20010db800000000000000000000cafe.addr.consul", Rtype::A), addr("2001:db8::cafe"));
-        for wrong in ["zzzz.addr.consul", "0a0000.addr.consul", "+a000001.addr.consul"] {
-            assert_eq!(ask(wrong, Rtype::A), Lookup::Addr(None), "{wrong}");
+        let addr =
+            |text: &str, name: &str| Lookup::Addr { ip: Some(text.parse().unwrap()), name: name.into() };
+        assert_eq!(ask("0a000001.addr.dc1.consul", Rtype::A), addr("10.0.0.1", "0a000001.addr.dc1"));
+        assert_eq!(ask("0A000001.ADDR.a.b.alt.corp", Rtype::A), addr("10.0.0.1", "0a000001.addr.a.b"));
+        let six = "20010db800000000000000000000cafe.addr";
+        assert_eq!(ask(&format!("{six}.consul"), Rtype::A), addr("2001:db8::cafe", six));
+        for other in ["zzzz.addr", "0a0000.addr", "0a00000102.addr"] {
+            let nothing = Lookup::Addr { ip: None, name: other.into() };
+            assert_eq!(ask(&format!("{other}.consul"), Rtype::A), nothing, "{other}");
+        }
+        for wrong in ["zzzzzzzz.addr.consul", "+a000001.addr.consul", "0a0000011.addr.consul"] {
+            assert_eq!(ask(wrong, Rtype::A), Lookup::Unknown, "{wrong}");
         }
         let ptr = |text: &str| Lookup::Ptr(Some(text.parse().unwrap()));
         assert_eq!(ask("1.0.0.10.in-addr.arpa", Rtype::PTR), ptr("10.0.0.1"));

@@ -59,7 +59,13 @@ pub fn name_servers(config: &Config, servers: &[CheckServiceNode]) -> Vec<Answer
         if answers.len() == MAX_NAME_SERVERS || !seen.insert(&entry.node.node) {
             continue;
         }
-        let Some(name) = node_name(config, &entry.node.node, &config.datacenter) else { continue };
+        let node = entry.node.node.to_ascii_lowercase();
+        // A name server's name must be a host name (RFC 1123 section 2.1).
+        if !node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            tracing::warn!(target: "agent.dns", node = %node, "not a host name; this server is not told as a name server");
+            continue;
+        }
+        let Some(name) = node_name(config, &node, &config.datacenter) else { continue };
         let extras = entry.node.address.parse().ok().map(|ip| address(Owner::Name(name.clone()), ttl, ip));
         let record = Record { owner: Owner::Name(config.domain.clone()), ttl, data: Data::Ns(name) };
         answers.push(Answer { record, extras: extras.into_iter().collect(), chase: None });
@@ -67,9 +73,11 @@ pub fn name_servers(config: &Config, servers: &[CheckServiceNode]) -> Vec<Answer
     answers
 }
 
-/// An address written as a name. It has its type whatever type is asked.
-pub fn addr(config: &Config, ip: Option<IpAddr>) -> Response {
-    let answers = ip.map(|ip| address(Owner::Question, seconds(config.node_ttl), ip).into());
+/// An address written as a name. It has its type whatever type is asked, and a name below the main zone
+/// whatever zone was asked.
+pub fn addr(config: &Config, ip: Option<IpAddr>, name: &str) -> Response {
+    let owner = join(&[name], Some(&config.domain)).map_or(Owner::Question, Owner::Name);
+    let answers = ip.map(|ip| address(owner, seconds(config.node_ttl), ip).into());
     Response { answers: answers.into_iter().collect(), ..Response::new(Rcode::NOERROR) }
 }
 
@@ -212,6 +220,7 @@ fn srv(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Vec<
     let mut seen = HashSet::with_capacity(entries.len());
     // Extras stand beside the first answer that needs them.
     let mut with_extras: HashSet<DnsName> = HashSet::new();
+    let mut described = HashSet::new();
     for entry in entries {
         let (node, service) = (&entry.node, &entry.service);
         let port = port(config, asked, service);
@@ -221,12 +230,8 @@ fn srv(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Vec<
         let mut chase = None;
         let mut extras = Vec::new();
         let target = match place(config, asked, entry) {
-            Some(Place::Node(ip)) => node_name(config, &node.node, asked.dc).inspect(|target| {
-                extras.push(address(Owner::Name(target.clone()), asked.ttl, ip));
-                if config.node_meta_txt {
-                    extras.extend(meta(&Owner::Name(target.clone()), asked.ttl, node));
-                }
-            }),
+            Some(Place::Node(ip)) => node_name(config, &node.node, asked.dc)
+                .inspect(|target| extras.push(address(Owner::Name(target.clone()), asked.ttl, ip))),
             Some(Place::Ip(ip)) => join(&[&hex(ip), "addr", asked.dc], Some(&config.domain))
                 .inspect(|target| extras.push(address(Owner::Name(target.clone()), asked.ttl, ip))),
             Some(Place::Name(name)) => {
@@ -239,6 +244,14 @@ fn srv(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Vec<
         if entries.len() > 1 && !with_extras.insert(target.clone()) {
             extras.clear();
             chase = None;
+        }
+        // A node is told about also where the answer points to an address or a name instead of it.
+        if config.node_meta_txt
+            && !node.meta.is_empty()
+            && described.insert(&node.node)
+            && let Some(owner) = node_name(config, &node.node, asked.dc)
+        {
+            extras.extend(meta(&Owner::Name(owner), asked.ttl, node));
         }
         let data = Data::Srv { weight: weight(service, &entry.checks), port, target };
         let record = Record { owner: Owner::Question, ttl: asked.ttl, data };

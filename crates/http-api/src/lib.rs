@@ -2,7 +2,6 @@
 //! replies become the JSON that clients of the API know.
 
 pub mod api;
-mod cache;
 mod decode;
 mod encoded;
 mod endpoints;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use cache::Cache;
 use gossip::driver::Pool;
 use http_api::Face;
 use http_api::serve::Server as HttpServer;
@@ -156,10 +157,11 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
             Arc::new(own_token),
         ));
     }
-    let face = Arc::new(Face::new(agent.clone(), road.clone(), Arc::new(delegate)));
+    let cache = Arc::new(Cache::new(road.clone()));
+    let face = Arc::new(Face::new(agent.clone(), road.clone(), cache.clone(), Arc::new(delegate)));
     running.faces.spawn(http.serve(face.clone(), None, running.stop_faces.clone(), GRACE));
     agent.watches.start(face, &config);
-    let face = dns_face::face(dns_settings, road, agent.tokens.clone());
+    let face = dns_face::face(dns_settings, road, cache, agent.tokens.clone());
     running.faces.spawn(dns.serve(face, running.stop_faces.clone()));
     if let Err(error) = find_others(&running, &config).await {
         running.stop().await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use cache::Cache;
 use dns::{Config, Face, ServiceTtl, Soa, Transport, parse_name};
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::opt::ClientSubnet;
@@ -37,6 +38,7 @@ pub fn config() -> Config {
         recursor_timeout: Duration::from_secs(2),
         allow_stale: true,
         max_stale: Duration::from_secs(87_600 * 3600),
+        cache: None,
         a_record_limit: 0,
         udp_answer_limit: 3,
         disable_compression: false,
@@ -213,7 +215,9 @@ impl RoadBackend for Catalog {
 
 /// A face over a catalog.
 pub fn face(config: Config, catalog: Catalog) -> Face {
-    Face::new(Arc::new(ArcSwap::from_pointee(config)), Road::new(Arc::new(catalog)), Arc::new(String::new))
+    let road = Road::new(Arc::new(catalog));
+    let cache = Arc::new(Cache::new(road.clone()));
+    Face::new(Arc::new(ArcSwap::from_pointee(config)), road, cache, Arc::new(String::new))
 }
 
 /// A query message.

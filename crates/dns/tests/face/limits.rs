@@ -44,6 +44,26 @@ async fn few_answers_without_edns() {
 }
 
 #[tokio::test]
+async fn few_answers_also_fit_in_full() {
+    let host = "a-host-with-a-name-of-more-than-forty-letters-";
+    let settings = || Config { udp_answer_limit: 8, node_meta_txt: true, ..config() };
+    let catalog = |count| {
+        Catalog::with((1..=count).map(|n| {
+            let entry = instance("dc1", "web", &format!("{host}{n}"), &format!("10.1.0.{n}"), 80);
+            entry.node(|node| drop(node.meta.insert("rack".to_owned(), "r".repeat(10))))
+        }))
+    };
+    // Eight compressed answers are 512 bytes at most, but not when somebody on the way writes names in
+    // full; and what is only told besides is left out first.
+    let seen = ask(&face(settings(), catalog(9)), "web.service.consul", Rtype::SRV).await;
+    assert_eq!((seen.answer.len(), seen.additional.len()), (2, 2), "{seen:?}");
+    assert!(seen.additional.iter().all(|extra| extra.contains(" A 10.1.0.")), "{seen:?}");
+    // Nothing is left out of what is whole.
+    let seen = ask(&face(settings(), catalog(2)), "web.service.consul", Rtype::SRV).await;
+    assert_eq!((seen.answer.len(), seen.additional.len()), (2, 4), "{seen:?}");
+}
+
+#[tokio::test]
 async fn truncation_is_told_if_wanted() {
     let telling = many(Config { enable_truncate: true, ..config() }, 20);
     assert_eq!(ask(&telling, "web.service.consul", Rtype::A).await.flags, "AA TC RD");

@@ -1,5 +1,6 @@
 //! Every form of lookup, from the query's bytes to the answer's, against a catalog in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Catalog, ask, ask_by, client, config, face, instance, negative, question, read};
@@ -7,6 +8,7 @@ use dns::{Config, Face, ServiceTtl, Transport, parse_name};
 use domain::base::iana::{Rcode, Rtype};
 use domain::base::opt::ClientSubnet;
 use model::catalog::ServiceAddress;
+use tokio::sync::Semaphore;
 
 fn two() -> Face {
     face(
@@ -196,6 +198,10 @@ async fn addresses_and_back() {
     let six = format!("5.{}0.0.d.f.ip6.arpa", "0.".repeat(27));
     let seen = ask(&face, &six, Rtype::PTR).await;
     assert_eq!(seen.answer, [format!("{six} 0 PTR n6.node.dc1.consul")]);
+    // The name is all there is, whatever type is asked.
+    let seen = ask(&face, "1.0.1.10.in-addr.arpa", Rtype::SOA).await;
+    assert_eq!(seen.answer, ["1.0.1.10.in-addr.arpa 0 PTR n1.node.dc1.consul"]);
+    assert_eq!(seen.authority, negative(Rcode::NOERROR).authority);
     let seen = ask(&face, "8.8.8.8.in-addr.arpa", Rtype::PTR).await;
     assert_eq!((seen.rcode.as_str(), seen.flags.as_str()), ("SERVFAIL", "RD RA"));
 }
@@ -301,4 +307,63 @@ async fn too_old_an_answer_is_fetched_from_the_leader() {
     assert_eq!(ask(&tight, "fresh.service.consul", Rtype::A).await.answer.len(), 1);
     let strict = face(Config { allow_stale: false, ..config() }, catalog());
     assert_eq!(ask(&strict, "fresh.service.consul", Rtype::A).await.answer.len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_is_described_beside_whatever_its_services_point_to() {
+    let entry = instance("dc1", "web", "n1", "10.1.0.1", 80)
+        .node(|node| drop(node.meta.insert("rack".to_owned(), "r1".to_owned())))
+        .service(|service| service.address = "10.9.9.9".to_owned());
+    let seen = ask(&face(config(), Catalog::with([entry])), "web.service.consul", Rtype::SRV).await;
+    assert_eq!(seen.answer, ["web.service.consul 0 SRV 1 1 80 0a090909.addr.dc1.consul"]);
+    assert_eq!(
+        seen.additional,
+        ["0a090909.addr.dc1.consul 0 A 10.9.9.9", "n1.node.dc1.consul 0 TXT \"rack=r1\""]
+    );
+}
+
+#[tokio::test]
+async fn name_servers_are_host_names() {
+    let face = face(
+        config(),
+        Catalog::with([
+            instance("dc1", "consul", "Server1", "10.1.0.1", 8300),
+            instance("dc1", "consul", "server_2", "10.1.0.2", 8300),
+            instance("dc1", "consul", "server.3", "10.1.0.3", 8300),
+        ]),
+    );
+    assert_eq!(ask(&face, "consul", Rtype::NS).await.answer, ["consul 0 NS server1.node.dc1.consul"]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_another_ones_alias_has_its_metadata() {
+    let entry = instance("dc1", "web", "n1", "10.1.0.1", 80)
+        .node(|node| drop(node.meta.insert("rack".to_owned(), "r1".to_owned())));
+    let alias = instance("dc1", "alias", "n2", "n1.node.consul", 80);
+    let face = face(config(), Catalog::with([entry, alias]));
+    let all = [
+        "n1.node.consul 0 A 10.1.0.1",
+        "n1.node.consul 0 TXT \"rack=r1\"",
+        "n2.node.consul 0 CNAME n1.node.consul",
+    ];
+    assert_eq!(ask(&face, "n2.node.consul", Rtype::A).await.answer, all);
+    // Of a service only addresses are told.
+    let seen = ask(&face, "alias.service.consul", Rtype::A).await.answer;
+    assert_eq!(seen, ["alias.service.consul 0 CNAME n1.node.consul", "n1.node.consul 0 A 10.1.0.1"]);
+}
+
+#[tokio::test]
+async fn remembered_answers() {
+    let settings = Config { cache: Some(Duration::ZERO), ..config() };
+    let mut catalog = Catalog::with([instance("dc1", "web", "n1", "10.1.0.1", 80)]);
+    let gate = Arc::new(Semaphore::new(100));
+    catalog.gate = Some(gate.clone());
+    let face = face(settings, catalog);
+    // After one answer each the catalog cannot be asked any more: the cache still knows.
+    for _ in 0..3 {
+        assert_eq!(ask(&face, "web.service.consul", Rtype::A).await.answer.len(), 1);
+        assert_eq!(ask(&face, "n1.node.consul", Rtype::A).await.answer.len(), 1);
+        assert_eq!(ask(&face, "front.query.consul", Rtype::A).await.answer.len(), 2);
+        gate.forget_permits(100);
+    }
 }

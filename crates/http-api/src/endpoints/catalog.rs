@@ -10,9 +10,8 @@ use model::methods::{
 };
 use model::options::{DcSpecificRequest, NodeSpecificRequest, ServiceSpecificRequest};
 
-use super::fetch::{Fetched, failed_read, read, read_cached, told};
+use super::fetch::{Fetched, failed_read, read, read_cached, tell_freshness, told};
 use crate::api::error::ApiError;
-use crate::cache::CacheKind;
 use crate::decode;
 use crate::face::Face;
 use crate::face::call::Call;
@@ -21,6 +20,7 @@ use crate::face::reply::Reply;
 use crate::face::route::Answer;
 use crate::json::{self, Empties, Object, key};
 use crate::translate;
+use cache::CacheKind;
 
 /// `PUT /v1/catalog/register`. The body's datacenter routes it.
 pub fn register(face: &Face, mut call: Call) -> Answer<'_> {
@@ -61,7 +61,7 @@ pub fn datacenters(face: &Face, call: Call) -> Answer<'_> {
             let (names, freshness) =
                 face.cache.get::<CatalogListDatacenters>(args, CacheKind::Simple).await?;
             let mut reply = Reply::serde(&*names);
-            freshness.tell(&mut reply);
+            tell_freshness(&mut reply, freshness);
             return Ok(reply);
         }
         let names = face.road.call::<CatalogListDatacenters>(DatacentersRequest { options: query }).await?;

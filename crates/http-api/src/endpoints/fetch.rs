@@ -9,9 +9,9 @@ use model::method::{Method, Reply as _, Routing as _};
 use model::options::{QueryMeta, QueryOptions};
 
 use crate::api::error::ApiError;
-use crate::cache::{CacheKind, Freshness};
 use crate::face::Face;
 use crate::face::reply::Reply;
+use cache::{CacheKind, Freshness};
 
 /// A reply that is ours or shared with the cache.
 pub enum Fetched<R> {
@@ -97,9 +97,17 @@ pub fn told<R: model::method::Reply>(reply: Reply, fetched: &Fetched<R>, level: 
     }
     .level(level);
     if let Fetched::Cached(_, freshness) = fetched {
-        freshness.tell(&mut reply);
+        tell_freshness(&mut reply, *freshness);
     }
     reply
+}
+
+/// The `X-Cache` and `Age` headers.
+pub fn tell_freshness(reply: &mut Reply, freshness: Freshness) {
+    reply.set("X-Cache", if freshness.hit { "HIT" } else { "MISS" });
+    if freshness.hit {
+        reply.set("Age", &freshness.age.as_secs().to_string());
+    }
 }
 
 /// An error, with the headers of a read that knew nothing.

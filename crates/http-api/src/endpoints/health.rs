@@ -10,7 +10,6 @@ use model::options::{NodeSpecificRequest, ServiceSpecificRequest};
 use super::catalog::{is_far, service_request};
 use super::fetch::{Fetched, failed_read, read, read_cached, told};
 use crate::api::error::ApiError;
-use crate::cache::CacheKind;
 use crate::face::Face;
 use crate::face::call::Call;
 use crate::face::options::{self, ReadOptions, level};
@@ -18,6 +17,7 @@ use crate::face::reply::Reply;
 use crate::face::route::Answer;
 use crate::json::{self, Empties};
 use crate::translate;
+use cache::CacheKind;
 
 /// The longest answer about one service that is allotted at once, entries.
 const CAPACITY_ENTRIES: usize = 4096;

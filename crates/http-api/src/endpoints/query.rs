@@ -17,7 +17,6 @@ use model::query::{
 
 use super::fetch::{Fetched, failed_read, read, read_cached, told};
 use crate::api::error::ApiError;
-use crate::cache::CacheKind;
 use crate::decode;
 use crate::face::call::Call;
 use crate::face::options::{self, ReadOptions, level};
@@ -26,6 +25,7 @@ use crate::face::route::{Answer, Verb};
 use crate::face::{Face, Peer};
 use crate::json::{self, Object, key};
 use crate::translate;
+use cache::CacheKind;
 
 /// `/v1/query`: list and create.
 pub fn collection(face: &Face, call: Call) -> Answer<'_> {

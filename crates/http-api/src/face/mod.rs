@@ -18,9 +18,9 @@ use model::road::Road;
 use crate::api::agent::AgentApi;
 use crate::api::config::FaceConfig;
 use crate::api::snapshot::SnapshotPort;
-use crate::cache::Cache;
 use crate::encoded::EncodedAnswers;
 use body::{ReplyBody, RequestBody};
+use cache::Cache;
 use call::Call;
 use params::Params;
 use reply::Reply;
@@ -43,14 +43,18 @@ pub struct Face {
     pub road: Road,
     /// Snapshot streams.
     pub snapshots: Arc<dyn SnapshotPort>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) encoded: EncodedAnswers,
 }
 
 impl Face {
     /// A face over an agent and its road.
-    pub fn new(agent: Arc<dyn AgentApi>, road: Road, snapshots: Arc<dyn SnapshotPort>) -> Self {
-        let cache = Cache::new(road.clone());
+    pub fn new(
+        agent: Arc<dyn AgentApi>,
+        road: Road,
+        cache: Arc<Cache>,
+        snapshots: Arc<dyn SnapshotPort>,
+    ) -> Self {
         Self { agent, road, snapshots, cache, encoded: EncodedAnswers::default() }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cache::Cache;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{Request, Response};
@@ -234,9 +235,11 @@ pub struct Bench {
 pub fn bench(road: FakeRoad) -> Bench {
     let agent = Arc::new(FakeAgent::default());
     let road = Arc::new(road);
+    let calls = Road::new(Arc::clone(&road) as Arc<dyn RoadBackend>);
     let face = Face::new(
         Arc::clone(&agent) as Arc<dyn AgentApi>,
-        Road::new(Arc::clone(&road) as Arc<dyn RoadBackend>),
+        calls.clone(),
+        Arc::new(Cache::new(calls)),
         Arc::new(FakeSnapshots),
     );
     Bench { face: Arc::new(face), agent, road }

@@ -1,4 +1,4 @@
-//! The agent's request cache: what `?cached` answers from.
+//! The agent's request cache: what `?cached` and, with `dns_config.use_cache`, DNS answer from.
 //!
 //! Two kinds. A *refreshed* entry is kept current by a blocking query of its own from the first
 //! request on, so that later ones are answered at once and fresh. A *simple* entry is an answer
@@ -20,7 +20,6 @@ use model::road::Road;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use crate::face::reply::Reply;
 use entry::Entry;
 
 /// Entries kept at most.
@@ -46,16 +45,6 @@ pub struct Freshness {
     pub hit: bool,
     /// For how long it may be outdated.
     pub age: Duration,
-}
-
-impl Freshness {
-    /// The `X-Cache` and `Age` headers.
-    pub fn tell(&self, reply: &mut Reply) {
-        reply.set("X-Cache", if self.hit { "HIT" } else { "MISS" });
-        if self.hit {
-            reply.set("Age", &self.age.as_secs().to_string());
-        }
-    }
 }
 
 /// A method with its arguments, without what only says how to answer.
