@@ -1,7 +1,12 @@
-//! Tables: columns as wide as their widest cell, two blanks between them.
+//! Tables: columns as wide as their widest cell, with blanks between them.
 
-/// Lays out rows; the last cell of a row is not padded.
+/// Lays out rows two blanks apart; the last cell of a row is not padded.
 pub fn columns(rows: &[Vec<String>]) -> String {
+    spaced(rows, 2)
+}
+
+/// The same with that many blanks.
+pub fn spaced(rows: &[Vec<String>], blanks: usize) -> String {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
@@ -14,7 +19,7 @@ pub fn columns(rows: &[Vec<String>]) -> String {
             for (i, cell) in row.iter().enumerate() {
                 line.push_str(cell);
                 if i + 1 < row.len() {
-                    let gap = widths[i] - cell.chars().count() + 2;
+                    let gap = widths[i] - cell.chars().count() + blanks;
                     line.extend(std::iter::repeat_n(' ', gap));
                 }
             }
@@ -37,6 +42,7 @@ mod tests {
     fn cells_line_up() {
         let rows = [row(["Node", "ID", "DC"]), row(["a", "", "dc1"]), row(["longer", "x", "dc1"])];
         assert_eq!(columns(&rows), "Node    ID  DC\na           dc1\nlonger  x   dc1");
+        assert_eq!(spaced(&rows[..1], 3), "Node   ID   DC");
         assert_eq!(columns(&[]), "");
     }
 }

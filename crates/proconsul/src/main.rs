@@ -4,6 +4,7 @@ mod api;
 mod columns;
 mod command;
 mod commands;
+mod files;
 mod flags;
 mod regexp;
 mod ui;
@@ -33,6 +34,11 @@ fn dispatch(all: &[Command], args: &[String]) -> u8 {
         return no_command(all, args);
     };
     let rest = &args[words..];
+    let ours = || rest.iter().take_while(|arg| *arg != "--");
+    if !command.wraps && ours().any(|arg| matches!(arg.as_str(), "-v" | "--version")) {
+        ui::line(commands::version::text());
+        return 0;
+    }
     let Some(run) = command.run else {
         let help = command::help(command, all);
         if rest.first().is_some_and(|arg| is_help(arg)) {
@@ -42,7 +48,7 @@ fn dispatch(all: &[Command], args: &[String]) -> u8 {
         ui::error(help);
         return 1;
     };
-    if !command.wraps && rest.iter().take_while(|arg| *arg != "--").any(|arg| is_help(arg)) {
+    if !command.wraps && ours().any(|arg| is_help(arg)) {
         ui::line(command::help(command, all));
         return 0;
     }
@@ -90,12 +96,28 @@ fn dispatch(all: &[Command], args: &[String]) -> u8 {
 }
 
 fn no_command(all: &[Command], args: &[String]) -> u8 {
-    match args.first().map(String::as_str) {
-        Some("-h" | "-help" | "--help") => {
+    let flags = args.iter().take_while(|arg| arg.starts_with('-') && *arg != "--").count();
+    if let Some((command, _)) = command::find(all, &args[flags..]) {
+        let help = command::help(command, all);
+        if args[..flags].iter().any(|arg| is_help(arg)) {
+            ui::line(help);
+            return 0;
+        }
+        if !args[..flags].iter().any(|arg| is_version(arg)) {
+            ui::error(
+                "Invalid flags before the subcommand. If these flags are for\nthe subcommand, please put them \
+                 after the subcommand.\n\n",
+            );
+            ui::error(help);
+            return 1;
+        }
+    }
+    match args.first() {
+        Some(arg) if is_help(arg) => {
             ui::line(command::overview(all));
             0
         }
-        Some("-v" | "-version" | "--version") => {
+        Some(arg) if is_version(arg) => {
             ui::line(commands::version::text());
             0
         }
@@ -104,6 +126,10 @@ fn no_command(all: &[Command], args: &[String]) -> u8 {
             UNKNOWN_COMMAND
         }
     }
+}
+
+fn is_version(arg: &str) -> bool {
+    matches!(arg, "-v" | "-version" | "--version")
 }
 
 fn is_help(arg: &str) -> bool {

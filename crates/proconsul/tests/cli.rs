@@ -118,6 +118,16 @@ async fn exit_codes_without_an_agent() {
         (&["lock", "onlyprefix"], 1),
         (&["watch"], 1),
         (&["snapshot", "inspect", "/no/such"], 1),
+        (&["members", "-v"], 0),
+        (&["members", "--", "-v", "-http-addr=127.0.0.1:1"], 1),
+        (&["-h", "members"], 0),
+        (&["-http-addr=127.0.0.1:1", "members"], 1),
+        (&["-http-addr=127.0.0.1:1", "frobnicate"], 127),
+        (&["catalog", "datacenters", "extra"], 1),
+        (&["leave", "extra"], 1),
+        (&["event", "-name=x", "too", "many"], 1),
+        (&["services", "register", "-port=80"], 1),
+        (&["kv", "put", "/a", "b"], 1),
     ] {
         assert_eq!(run(args, None).await.code, code, "{args:?}");
     }
@@ -135,6 +145,34 @@ async fn usage_mistakes_show_the_help_on_standard_error() {
     assert!(ended.stderr.starts_with("Event name must be specified\n\nUsage: "), "{}", ended.stderr);
     let ended = run(&["catalog"], None).await;
     assert!(ended.stderr.starts_with("Usage: ") && ended.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn mistakes_in_arguments_are_told() {
+    for (args, complaint) in [
+        (&["catalog", "nodes", "a", "b"] as &[&str], "Too many arguments (expected 0, got 2)\n"),
+        (&["leave", "a", "b"], "Error found unexpected args: [a b]\n\nUsage: "),
+        (
+            &["-stale", "members"],
+            "Invalid flags before the subcommand. If these flags are for\nthe subcommand, ",
+        ),
+        (
+            &["kv", "put", "/a", "b"],
+            "Error! Failed writing data: Invalid key. Key must not begin with a '/': /a\n",
+        ),
+        (
+            &["kv", "put", "a", "@/no/such"],
+            "Error! Failed to read file: open /no/such: no such file or directory\n",
+        ),
+        (
+            &["snapshot", "restore", "/no/such"],
+            "Error opening snapshot file: open /no/such: no such file or directory\n",
+        ),
+        (&["services", "register", "/no/such"], "Error: open /no/such: no such file or directory\n"),
+    ] {
+        let ended = run(args, Some("127.0.0.1:1")).await;
+        assert!(ended.code == 1 && ended.stderr.starts_with(complaint), "{args:?}: {}", ended.stderr);
+    }
 }
 
 #[tokio::test]

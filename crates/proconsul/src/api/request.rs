@@ -183,6 +183,7 @@ impl<'a> Request<'a> {
         let method = match self.method.as_str() {
             "GET" => "Get",
             "PUT" => "Put",
+            "POST" => "Post",
             "DELETE" => "Delete",
             other => other,
         }

@@ -105,9 +105,9 @@ impl Settings {
 /// A flag beats the environment; on the same level a file beats the token itself.
 fn token(flags: &Parsed, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     let from_file = |path: &str| {
-        std::fs::read_to_string(path)
+        crate::files::read_text(path)
             .map(|text| Some(text.trim().to_owned()))
-            .map_err(|e| format!("Error loading token file {path}: {e}"))
+            .map_err(|e| format!("Error loading token file: {e}"))
     };
     if let Some(path) = flags.given("token-file").filter(|p| !p.is_empty()) {
         return from_file(path);

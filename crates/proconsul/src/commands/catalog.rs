@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::pairs;
+use super::{no_arguments, pairs};
 use crate::api::{Api, ApiError, CLIENT_FLAGS, SERVER_FLAGS};
 use crate::columns::{columns, row};
 use crate::command::{Command, OrFail, Outcome};
@@ -65,6 +65,7 @@ pub const COMMANDS: [Command; 4] = [
 ];
 
 async fn datacenters(parsed: Parsed) -> Outcome {
+    no_arguments(&parsed.args)?;
     let api = Api::from_flags(&parsed)?;
     let list: Vec<String> =
         api.get("/v1/catalog/datacenters").json().await.or_fail("Error listing datacenters")?;
@@ -90,6 +91,7 @@ struct Node {
 }
 
 async fn nodes(parsed: Parsed) -> Outcome {
+    no_arguments(&parsed.args)?;
     let api = Api::from_flags(&parsed)?;
     let path = match parsed.given("service").filter(|s| !s.is_empty()) {
         Some(service) => format!("/v1/catalog/service/{service}"),
@@ -143,6 +145,7 @@ fn key_values(map: Option<&BTreeMap<String, String>>) -> String {
 }
 
 async fn services(parsed: Parsed) -> Outcome {
+    no_arguments(&parsed.args)?;
     let api = Api::from_flags(&parsed)?;
     let services = match parsed.given("node").filter(|n| !n.is_empty()) {
         Some(node) => of_node(&api, node).await.or_fail("Error listing services for node")?,

@@ -40,9 +40,7 @@ pub const COMMAND: Command = Command {
 };
 
 async fn run(parsed: Parsed) -> Outcome {
-    if !parsed.args.is_empty() {
-        return Err(super::too_many(0, parsed.args.len()));
-    }
+    super::no_arguments(&parsed.args)?;
     let (duration, interval) = (parsed.duration("duration"), parsed.duration("interval"));
     if duration < Duration::from_secs(10) {
         return Err(Failure::new("Capture validation failed: duration must be at least 10s"));

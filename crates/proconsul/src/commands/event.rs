@@ -1,6 +1,5 @@
 //! `event`: fires a user event.
 
-use super::too_many;
 use crate::api::{Api, CLIENT_FLAGS};
 use crate::command::{Command, Failure, OrFail, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
@@ -44,7 +43,7 @@ async fn run(parsed: Parsed) -> Outcome {
     }
     check_filters(&parsed)?;
     if parsed.args.len() > 1 {
-        return Err(too_many(1, parsed.args.len()));
+        return Err(Failure::usage("Too many command line arguments."));
     }
     let api = Api::from_flags(&parsed)?;
     let mut request = api.put(format!("/v1/event/fire/{}", parsed.text("name")));

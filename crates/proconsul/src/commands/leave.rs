@@ -1,7 +1,7 @@
 //! `leave`: lets the agent go in good order.
 
 use crate::api::{Api, CLIENT_FLAGS, SERVER_FLAGS};
-use crate::command::{Command, OrFail, Outcome};
+use crate::command::{Command, Failure, OrFail, Outcome};
 use crate::flags::Parsed;
 use crate::ui;
 
@@ -18,6 +18,9 @@ pub const COMMAND: Command = Command {
 };
 
 async fn run(parsed: Parsed) -> Outcome {
+    if !parsed.args.is_empty() {
+        return Err(Failure::usage(format_args!("Error found unexpected args: [{}]", parsed.args.join(" "))));
+    }
     let api = Api::from_flags(&parsed)?;
     api.put("/v1/agent/leave").ok().await.or_fail("Error leaving")?;
     ui::line("Graceful leave complete");

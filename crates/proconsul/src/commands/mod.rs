@@ -52,6 +52,11 @@ fn too_many(expected: usize, actual: usize) -> Failure {
     Failure::new(format!("Too many arguments (expected {expected}, got {actual})"))
 }
 
+/// For commands that take flags only.
+fn no_arguments(args: &[String]) -> Result<(), Failure> {
+    if args.is_empty() { Ok(()) } else { Err(too_many(0, args.len())) }
+}
+
 /// The only argument of a command that works on one file.
 fn file_argument(args: &[String]) -> Result<&str, Failure> {
     match args {

@@ -51,13 +51,13 @@ pub const COMMANDS: [Command; 3] = [
 ];
 
 async fn register(parsed: Parsed) -> Outcome {
-    let by_flags = REGISTER_FLAGS.iter().any(|flag| parsed.is_set(flag.name));
+    let by_flags = !parsed.text("name").is_empty();
     let services = match (by_flags, parsed.args.is_empty()) {
         (false, true) => {
-            return Err(Failure::usage("Service registration requires at least one argument or flags."));
+            return Err(Failure::new("Service registration requires at least one argument or flags."));
         }
         (true, false) => {
-            return Err(Failure::usage("Service registration requires arguments or flags, not both."));
+            return Err(Failure::new("Service registration requires arguments or -id, not both."));
         }
         (true, true) => vec![from_flags(&parsed)?],
         (false, false) => from_files(&parsed.args)?,
@@ -79,14 +79,14 @@ async fn deregister(parsed: Parsed) -> Outcome {
     let id = parsed.text("id");
     let ids = match (id, parsed.args.is_empty()) {
         ("", true) => {
-            return Err(Failure::usage("Service deregistration requires at least one argument or -id."));
+            return Err(Failure::new("Service deregistration requires at least one argument or -id."));
         }
         ("", false) => from_files(&parsed.args)?
             .iter()
             .map(|service| field(service, "id").or_else(|| field(service, "name")).unwrap_or_default())
             .collect(),
         (id, true) => vec![id.to_owned()],
-        _ => return Err(Failure::usage("Service deregistration requires arguments or -id, not both.")),
+        _ => return Err(Failure::new("Service deregistration requires arguments or -id, not both.")),
     };
     let api = Api::from_flags(&parsed)?;
     for id in ids {
@@ -147,7 +147,7 @@ fn from_flags(parsed: &Parsed) -> Result<Map<String, Value>, Failure> {
 fn from_files(paths: &[String]) -> Result<Vec<Map<String, Value>>, Failure> {
     let mut services = Vec::new();
     for path in paths {
-        let text = std::fs::read_to_string(path).or_fail(&format!("Error reading {path}"))?;
+        let text = crate::files::read_text(path).or_fail("Error")?;
         services.extend(parse(path, &text).or_fail(&format!("Error parsing {path}"))?);
     }
     Ok(services)

@@ -8,8 +8,9 @@ use http_body_util::BodyExt;
 
 use super::file_argument;
 use crate::api::{Api, ApiError, CLIENT_FLAGS, SERVER_FLAGS};
-use crate::columns::{columns, row};
+use crate::columns::{row, spaced};
 use crate::command::{Command, Failure, OrFail, Outcome};
+use crate::files;
 use crate::flags::{Flag, Kind, Parsed};
 use crate::ui;
 
@@ -75,6 +76,7 @@ async fn save(parsed: Parsed) -> Outcome {
         // As any new file, by the user's umask: backups are picked up by other users.
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .tempfile_in(&folder)
+        .map_err(|e| files::error("open", file, &e))
         .or_fail("Error creating snapshot file")?;
     while let Some(frame) = body.frame().await {
         let frame = frame.or_fail("Error writing snapshot file")?;
@@ -92,7 +94,8 @@ async fn save(parsed: Parsed) -> Outcome {
 
 async fn restore(parsed: Parsed) -> Outcome {
     let path = file_argument(&parsed.args)?;
-    let file = tokio::fs::File::open(path).await.or_fail("Error opening snapshot file")?;
+    let file = tokio::fs::File::open(path).await;
+    let file = file.map_err(|e| files::error("open", path, &e)).or_fail("Error opening snapshot file")?;
     let api = Api::from_flags(&parsed)?;
     api.put("/v1/snapshot")
         .stream_body(http_client::reader(file))
@@ -109,7 +112,8 @@ async fn inspect(parsed: Parsed) -> Outcome {
     if !["pretty", "json"].contains(&format) {
         return Err(Failure::new(format!("Unknown format: {format}")));
     }
-    let archive = File::open(path).or_fail("Error opening snapshot file")?;
+    let archive = File::open(path).map_err(|e| files::error("open", path, &e));
+    let archive = archive.or_fail("Error opening snapshot file")?;
     let mut state = tempfile::tempfile().or_fail("Error inspecting snapshot")?;
     let verified = ::snapshot::read(archive, &mut state).or_fail("Error reading snapshot")?;
     state.rewind().or_fail("Error inspecting snapshot")?;
@@ -121,22 +125,26 @@ async fn inspect(parsed: Parsed) -> Outcome {
     Ok(0)
 }
 
+/// Between the columns of what an archive holds.
+const BLANKS: usize = 6;
+
 type Types = [::snapshot::summary::TypeSummary];
 
 fn text(meta: &::snapshot::Meta, types: &Types) -> String {
-    let head = columns(&[
+    let head = [
         row([" ID", &meta.id]),
         row([" Size", &meta.size.to_string()]),
         row([" Index", &meta.index.to_string()]),
         row([" Term", &meta.term.to_string()]),
         row([" Version", &meta.version.to_string()]),
-    ]);
+    ];
+    let head = spaced(&head, BLANKS);
     let mut rows = vec![row([" Type", "Count", "Size"]), row([" ----", "----", "----"])];
     rows.extend(types.iter().map(|t| row([&format!(" {}", t.name), &t.count.to_string(), &size(t.bytes)])));
     let total = types.iter().map(|t| t.bytes).sum();
     rows.push(row([" ----", "----", "----"]));
     rows.push(row([" Total", "", &size(total)]));
-    format!("{head}\n\n{}", columns(&rows))
+    format!("{head}\n\n{}", spaced(&rows, BLANKS))
 }
 
 fn json(meta: &::snapshot::Meta, types: &Types) -> String {
@@ -170,6 +178,28 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_an_archive() {
+        let meta = r#"{"Version": 1, "ID": "2-5-1", "Index": 5, "Term": 2, "Size": 667}"#;
+        let meta: ::snapshot::Meta = serde_json::from_str(meta).unwrap();
+        let name = "ConnectCAProviderState";
+        let types = [::snapshot::summary::TypeSummary { kind: 0, name: name.into(), count: 3, bytes: 1740 }];
+        assert_eq!(
+            text(&meta, &types).lines().skip(2).collect::<Vec<_>>(),
+            [
+                " Index        5",
+                " Term         2",
+                " Version      1",
+                "",
+                " Type                        Count      Size",
+                " ----                        ----       ----",
+                " ConnectCAProviderState      3          1.7KB",
+                " ----                        ----       ----",
+                " Total                                  1.7KB",
+            ]
+        );
+    }
 
     #[test]
     fn sizes_for_people() {

@@ -46,6 +46,7 @@ async fn run(parsed: Parsed) -> Outcome {
         "json" => ui::line(format_args!(
             "{:#}",
             json!({"Version": model::VERSION_SPOKEN, "Revision": "", "Prerelease": "",
+                   "RPC": {"Default": 2, "Min": 2, "Max": 3},
                    "Name": "Proconsul", "OwnVersion": env!("CARGO_PKG_VERSION")})
         )),
         other => return Err(Failure::new(format!("Unknown format: {other}"))),

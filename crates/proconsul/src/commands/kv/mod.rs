@@ -9,6 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Deserializer};
 
 use crate::command::{Command, Failure};
+use crate::files;
 
 /// The commands of this folder.
 pub const COMMANDS: [Command; 6] = [
@@ -62,6 +63,15 @@ fn key_argument(args: &[String], may_be_empty: bool) -> Result<&str, Failure> {
     Ok(key)
 }
 
+/// Keys never start with a slash. Where one is written a leading slash is a mistake rather than a way of
+/// speaking.
+fn check_key(key: &str) -> Result<(), String> {
+    match key.starts_with('/') {
+        true => Err(format!("Invalid key. Key must not begin with a '/': {key}")),
+        false => Ok(()),
+    }
+}
+
 /// Data given as an argument: itself, `@file`, or `-` for standard input.
 fn data_argument(data: &str) -> Result<Vec<u8>, String> {
     use std::io::Read;
@@ -71,7 +81,7 @@ fn data_argument(data: &str) -> Result<Vec<u8>, String> {
         return Ok(bytes);
     }
     match data.strip_prefix('@') {
-        Some(path) => std::fs::read(path).map_err(|e| format!("Failed to read file: {path}: {e}")),
+        Some(path) => files::read(path).map_err(|e| format!("Failed to read file: {e}")),
         None => Ok(data.as_bytes().to_vec()),
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::{data_argument, key_argument};
+use super::{check_key, data_argument};
 use crate::api::{Api, CLIENT_FLAGS, SERVER_FLAGS};
 use crate::command::{Command, Failure, OrFail, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
@@ -32,9 +32,9 @@ pub const COMMAND: Command = Command {
 
 async fn run(parsed: Parsed) -> Outcome {
     let (key, data) = match parsed.args.as_slice() {
-        [] => (key_argument(&[], false)?, ""),
-        [key] => (key_argument(std::slice::from_ref(key), false)?, ""),
-        [key, data] => (key_argument(std::slice::from_ref(key), false)?, data.as_str()),
+        [] => return Err(Failure::new("Error! Missing KEY argument")),
+        [key] => (key, ""),
+        [key, data] => (key, data.as_str()),
         more => {
             return Err(Failure::new(format!(
                 "Error! Too many arguments (expected 1 or 2, got {})",
@@ -49,15 +49,10 @@ async fn run(parsed: Parsed) -> Outcome {
     }
     let (cas, acquire, release) = (parsed.on("cas"), parsed.on("acquire"), parsed.on("release"));
     let session = parsed.text("session");
-    if parsed.is_set("modify-index") && !cas {
-        return Err(Failure::new("Cannot use -modify-index without -cas"));
-    }
     if (acquire || release) && session.is_empty() {
         return Err(Failure::new("Error! Missing -session flag (required with -acquire and -release)"));
     }
-    if [cas, acquire, release].iter().filter(|on| **on).count() > 1 {
-        return Err(Failure::new("Error! Only one of -cas, -acquire and -release may be given"));
-    }
+    check_key(key).or_fail("Error! Failed writing data")?;
     let index = parsed.uint("modify-index");
     let api = Api::from_flags(&parsed)?;
     let mut request = api.put(format!("/v1/kv/{key}")).body(value);

@@ -3,7 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, data_argument};
+use super::{Entry, check_key, data_argument};
 use crate::api::{Api, CLIENT_FLAGS, SERVER_FLAGS};
 use crate::command::{Command, Failure, OrFail, Outcome};
 use crate::flags::Parsed;
@@ -97,6 +97,7 @@ async fn import(parsed: Parsed) -> Outcome {
         let value = BASE64_STANDARD
             .decode(entry.value.unwrap_or_default())
             .or_fail(&format!("Error base 64 decoding value for key {}", entry.key))?;
+        check_key(&entry.key).or_fail(&format!("Error! Failed writing data for key {}", entry.key))?;
         let written: bool = api
             .put(format!("/v1/kv/{}", entry.key))
             .param("flags", entry.flags)

@@ -164,10 +164,13 @@ fn state_text(state: &Value) -> String {
         other => other.to_string(),
     };
     let mut out = String::new();
-    for (label, field) in
-        [("Healthy", "Healthy"), ("Failure Tolerance", "FailureTolerance"), ("Leader", "Leader")]
-    {
-        let _infallible = writeln!(out, "{:19}{}", format!("{label}:"), text(&state[field]));
+    for (label, field) in [
+        ("Healthy", "Healthy"),
+        ("Failure Tolerance", "FailureTolerance"),
+        ("Optimistic Failure Tolerance", "OptimisticFailureTolerance"),
+        ("Leader", "Leader"),
+    ] {
+        let _infallible = writeln!(out, "{:30}{}", format!("{label}:"), text(&state[field]));
     }
     let _infallible = writeln!(out, "Voters:");
     for voter in state["Voters"].as_array().into_iter().flatten() {
@@ -188,7 +191,14 @@ fn state_text(state: &Value) -> String {
             ("Last Term", "LastTerm"),
             ("Last Index", "LastIndex"),
         ] {
-            let _infallible = writeln!(out, "      {:16}{}", format!("{label}:"), text(&server[field]));
+            let _infallible = writeln!(out, "      {:17}{}", format!("{label}:"), text(&server[field]));
+        }
+        let meta = server["Meta"].as_object().filter(|meta| !meta.is_empty());
+        if let Some(meta) = meta {
+            out.push_str("      Meta\n");
+            for (name, value) in meta {
+                let _infallible = writeln!(out, "         {name:?}: {value}");
+            }
         }
     }
     out.trim_end().to_owned()
@@ -211,6 +221,35 @@ mod tests {
             "CleanupDeadServers = true\nLastContactThreshold = 200ms\nMaxTrailingLogs = 250\nMinQuorum = 0\n\
              ServerStabilizationTime = 10s\nRedundancyZoneTag = \"\"\nDisableUpgradeMigration = false\n\
              UpgradeVersionTag = \"\""
+        );
+    }
+
+    #[test]
+    fn servers_as_text() {
+        let state = json!({"Healthy": true, "FailureTolerance": 0, "OptimisticFailureTolerance": 0, "Leader": "i1",
+            "Voters": ["i1"], "Servers": {"i1": {"ID": "i1", "Name": "s1", "Address": "127.0.1.1:8300",
+            "Version": "1.9.8", "Status": "leader", "NodeType": "voter", "NodeStatus": "alive", "Healthy": true,
+            "LastContact": "0s", "LastTerm": 2, "LastIndex": 9, "Meta": {"consul-network-segment": ""}}}});
+        assert_eq!(
+            state_text(&state),
+            "Healthy:                      true\n\
+             Failure Tolerance:            0\n\
+             Optimistic Failure Tolerance: 0\n\
+             Leader:                       i1\n\
+             Voters:\n   i1\n\
+             Servers:\n   i1\n      \
+             Name:            s1\n      \
+             Address:         127.0.1.1:8300\n      \
+             Version:         1.9.8\n      \
+             Status:          leader\n      \
+             Node Type:       voter\n      \
+             Node Status:     alive\n      \
+             Healthy:         true\n      \
+             Last Contact:    0s\n      \
+             Last Term:       2\n      \
+             Last Index:      9\n      \
+             Meta\n         \
+             \"consul-network-segment\": \"\""
         );
     }
 
