@@ -1,56 +1,15 @@
 //! The face on real sockets.
 
 mod fake;
+mod socket;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{FakeRoad, bench};
 use http_api::{Bind, FaceConfig, Server, UnixOptions};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use socket::{LEADER, ask, running};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_util::sync::CancellationToken;
-
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut all = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let len = stream.read(&mut chunk).await.unwrap();
-        all.extend_from_slice(&chunk[..len]);
-        let text = String::from_utf8_lossy(&all);
-        let complete = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            head.lines()
-                .find_map(|line| line.strip_prefix("Content-Length: "))
-                .is_none_or(|len| body.len() >= len.parse().unwrap())
-        });
-        if len == 0 || complete {
-            return text.into_owned();
-        }
-    }
-}
-
-const LEADER: &str = "GET /v1/status/leader HTTP/1.1\r\nHost: x\r\n\r\n";
-
-struct Running {
-    address: SocketAddr,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-    bench: fake::Bench,
-}
-
-async fn running(more: &[Bind]) -> Running {
-    let bench = bench(FakeRoad::default().on("Status.Leader", "127.0.1.1:8300".to_owned()));
-    let mut binds = vec![Bind::Tcp("127.27.0.1:0".parse().unwrap())];
-    binds.extend_from_slice(more);
-    let server = Server::bind(&binds).await.unwrap();
-    let address = server.addresses()[0];
-    let stop = CancellationToken::new();
-    let task =
-        tokio::spawn(server.serve(Arc::clone(&bench.face), None, stop.clone(), Duration::from_millis(200)));
-    Running { address, stop, task, bench }
-}
 
 #[tokio::test]
 async fn keep_alive_and_header_case() {

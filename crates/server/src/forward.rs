@@ -66,7 +66,8 @@ impl Core {
             let datacenter = datacenter.to_owned();
             let mut outbound = Outbound { args, raw };
             let raw = outbound.raw(info)?;
-            let reply = self.remotes.call(&datacenter, info, &raw, hold, deadline).await?;
+            // Boxed: what is on the way elsewhere is large, and every query that blocks here would be.
+            let reply = Box::pin(self.remotes.call(&datacenter, info, &raw, hold, deadline)).await?;
             return Ok(Answer::Elsewhere(reply));
         }
         let stale = routing.query_options().is_some_and(|options| options.allow_stale);
@@ -100,7 +101,7 @@ impl Core {
                 let raw = outbound.raw(info)?;
                 let limit = Instant::now() + hold + self.config.leader_call_limit;
                 let until = deadline.map_or(limit, |deadline| deadline.min(limit));
-                match self.pool.call_raw(&leader, info.name, &raw, Some(until)).await {
+                match Box::pin(self.pool.call_raw(&leader, info.name, &raw, Some(until))).await {
                     Ok(reply) => return Ok(Answer::Elsewhere(reply)),
                     Err(error) => {
                         // What may have run is not for us to repeat, unless it is a read.

@@ -165,8 +165,7 @@ fn execution(face: &Face, call: &Call, name: &str) -> Result<PreparedQueryExecut
 fn client_address(call: &Call) -> String {
     let forwarded = call
         .headers
-        .get("x-forwarded-for")
-        .and_then(|value| value.to_str().ok())
+        .text("x-forwarded-for")
         .and_then(|value| value.split(',').next())
         .and_then(|first| first.trim().parse::<IpAddr>().ok());
     match (forwarded, call.peer) {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
 
 use super::Peer;
 use super::body::RequestBody;
+use super::headers::Headers;
 use super::params::Params;
 use super::route::Verb;
 use crate::api::config::FaceConfig;
@@ -23,7 +23,7 @@ pub struct Call {
     /// The query.
     pub params: Params,
     /// The headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The body.
     pub body: RequestBody,
     /// Who asks.
@@ -45,13 +45,13 @@ impl Call {
         if !parameter.is_empty() {
             return parameter;
         }
-        let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(token) = text("x-consul-token")
+        if let Some(token) = self.headers.text("x-consul-token")
             && !token.is_empty()
         {
             return token;
         }
-        text(header::AUTHORIZATION.as_str())
+        self.headers
+            .text("authorization")
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map_or("", |(_, token)| token.trim())

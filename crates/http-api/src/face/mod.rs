@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod call;
+pub mod headers;
 pub mod options;
 pub mod params;
 pub mod path;
@@ -22,6 +23,7 @@ use crate::encoded::EncodedAnswers;
 use body::{ReplyBody, RequestBody};
 use cache::Cache;
 use call::Call;
+use headers::Headers;
 use params::Params;
 use reply::Reply;
 use route::{Answer, Found, Verb};
@@ -106,6 +108,7 @@ impl Face {
         let pretty = params.has("pretty");
         let verb = Verb::of(&method).unwrap_or(Verb::Get);
         let config = Arc::clone(config);
+        let headers = Headers::copy(&headers);
         let call = Call { path, rest_at, verb, params, headers, body, peer, config };
         let answer = match refusal(route, &call, &method) {
             Some(reply) => Err(reply),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use http::header;
 use model::duration::{GoDuration, parse_go};
 use model::options::{QueryOptions, QuerySource};
 
@@ -104,7 +103,7 @@ fn consistency(call: &Call, query: &mut QueryOptions) -> Result<(), ApiError> {
 /// `Cache-Control: max-age=N, stale-if-error=N, must-revalidate`; unknown directives are passed
 /// over.
 fn cache_control(call: &Call, query: &mut QueryOptions) -> Result<(), ApiError> {
-    let Some(value) = call.headers.get(header::CACHE_CONTROL) else { return Ok(()) };
+    let Some(value) = call.headers.get("cache-control") else { return Ok(()) };
     let invalid = || ApiError::bad_request("Invalid Cache-Control header.");
     let text = value.to_str().map_err(|_| invalid())?.to_ascii_lowercase();
     for directive in text.split(',').map(str::trim) {

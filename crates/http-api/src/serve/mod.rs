@@ -1,9 +1,10 @@
 //! Sockets: several addresses, a bound on connections per client, an orderly end.
 
+mod connection;
 mod limit;
+mod socket;
 mod unix;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,25 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::face::body::RequestBody;
 use crate::face::{Face, Peer};
 use limit::Limit;
+use socket::Stream;
 pub use unix::UnixOptions;
 
-/// How long a client may take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client says nothing before the system asks whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Largest head of a request unless configured, bytes.
 const HEAD_SIZE: usize = 1 << 20;
 /// Smallest size of a head that can be configured, bytes.
@@ -167,8 +164,9 @@ async fn accept(socket: Socket, shared: Arc<Shared>, tasks: TaskTracker, hard_st
         let (shared, hard_stop) = (Arc::clone(&shared), hard_stop.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = hard_stop.cancelled() => {}
+                biased;
                 () = connection(accepted, shared) => {}
+                () = hard_stop.cancelled() => {}
             }
         });
     }
@@ -194,7 +192,7 @@ async fn accept_one(socket: &Socket) -> io::Result<Accepted> {
 
 async fn connection(accepted: Accepted, shared: Arc<Shared>) {
     match accepted {
-        Accepted::Unix(stream) => serve_stream(stream, Peer::Unix, &shared).await,
+        Accepted::Unix(stream) => serve_stream(Stream::Unix(stream), Peer::Unix, &shared).await,
         Accepted::Tcp(mut stream, address) => {
             let max = shared.face.agent.config().max_conns_per_client;
             let Some(_place) = shared.limit.enter(address, max) else {
@@ -203,17 +201,17 @@ async fn connection(accepted: Accepted, shared: Arc<Shared>) {
                 let _ = stream.shutdown().await;
                 return;
             };
-            let _ = stream.set_nodelay(true);
-            serve_stream(stream, Peer::Ip(address), &shared).await;
+            tune(&stream);
+            serve_stream(Stream::Tcp(stream), Peer::Ip(address), &shared).await;
         }
         Accepted::Tls(stream, address) => {
             let max = shared.face.agent.config().max_conns_per_client;
             let (Some(_place), Some(tls)) = (shared.limit.enter(address, max), &shared.tls) else {
                 return;
             };
-            let _ = stream.set_nodelay(true);
+            tune(&stream);
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(secured)) => serve_stream(secured, Peer::Ip(address), &shared).await,
+                Ok(Ok(secured)) => serve_stream(Stream::Secured(secured), Peer::Ip(address), &shared).await,
                 Ok(Err(error)) => tracing::debug!(%error, %address, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
             }
@@ -221,30 +219,20 @@ async fn connection(accepted: Accepted, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, shared: &Shared) {
+/// Small replies go out at once, and a client that is gone without a word is noticed.
+fn tune(stream: &TcpStream) {
+    // Both are a service to the client; it can be served without.
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+async fn serve_stream(stream: Stream, peer: Peer, shared: &Shared) {
     let head_size = match shared.face.agent.config().max_header_bytes {
         0 => HEAD_SIZE,
         size => size.max(MIN_HEAD_SIZE),
     };
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = shared.face.answer(request.map(RequestBody::Incoming), peer);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .title_case_headers(true)
-        .max_buf_size(head_size)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shared.stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
+    if let Err(error) = connection::serve(stream, &shared.face, peer, head_size, &shared.stop).await {
         tracing::debug!(%error, ?peer, "HTTP connection ended");
     }
 }
