@@ -9,12 +9,13 @@ use gossip::driver::PoolHandle;
 use gossip::serf::MemberStatus;
 use gossip::serf::consul::ServerParts;
 use model::error::{ErrorKind, RpcError};
-use model::method::{Access, Routing};
+use model::method::Access;
 use model::road::{ErasedCall, ErasedReply, RoadBackend};
 use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rpc::{CallError, ConnPool, PoolConfig, ServerAddr};
+use server::QueryTimes;
 
 use crate::limit::RateLimit;
 
@@ -38,12 +39,20 @@ pub struct ClientRoad {
     pool: Arc<ConnPool>,
     servers: Mutex<Vec<ServerAddr>>,
     hold_timeout: Duration,
+    /// How long a server may hold an answer back on purpose.
+    times: QueryTimes,
     limit: RateLimit,
 }
 
 impl ClientRoad {
     /// A road without servers yet; connections come from `source` where it is a real address.
-    pub fn new(datacenter: &str, source: IpAddr, hold_timeout: Duration, limit: RateLimit) -> Self {
+    pub fn new(
+        datacenter: &str,
+        source: IpAddr,
+        hold_timeout: Duration,
+        times: QueryTimes,
+        limit: RateLimit,
+    ) -> Self {
         let config = PoolConfig { max_idle_streams: IDLE_STREAMS, ..PoolConfig::default() };
         let source = Some(source).filter(|ip| !ip.is_unspecified());
         Self {
@@ -51,6 +60,7 @@ impl ClientRoad {
             pool: Arc::new(ConnPool::plain(source, config)),
             servers: Mutex::default(),
             hold_timeout,
+            times,
             limit,
         }
     }
@@ -149,7 +159,8 @@ impl ClientRoad {
         let args = (*call.args).encode().map_err(|error| {
             RpcError::new(ErrorKind::Other, format!("cannot encode the arguments of {}: {error}", info.name))
         })?;
-        let limit = hold((*call.args).routing()) + CALL_LIMIT;
+        let options = (*call.args).routing().query_options();
+        let limit = options.map(|options| self.times.hold(options)).unwrap_or_default() + CALL_LIMIT;
         let began = Instant::now();
         loop {
             if !self.limit.take() {
@@ -188,11 +199,6 @@ impl ClientRoad {
             }
         }
     }
-}
-
-/// How long a server may hold the answer back on purpose.
-fn hold(args: &dyn Routing) -> Duration {
-    args.query_options().map(server::hold).unwrap_or_default()
 }
 
 impl RoadBackend for ClientRoad {

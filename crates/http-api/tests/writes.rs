@@ -266,6 +266,12 @@ async fn paths_methods_and_settings() {
     let told = bench.send("PUT /v1/query/abc/execute", "").await;
     assert_eq!((told.text(), told.header("allow")), ("method PUT not allowed", "GET"));
 
+    // A key that cannot be shown is refused before anybody looks for it.
+    let told = bench.send("GET /v1/kv/a%01b", "").await;
+    assert_eq!((told.status, told.text(), told.header("x-consul-index")), (400, "", "<missing>"));
+    *bench.agent.config.lock() = Arc::new(FaceConfig { unprintable_paths: true, ..FaceConfig::default() });
+    assert_eq!(bench.send("GET /v1/no%01where", "").await.status, 404);
+
     *bench.agent.config.lock() = Arc::new(FaceConfig {
         block_endpoints: vec!["/v1/agent/s".to_owned()],
         response_headers: vec![("X-Site".to_owned(), "here".to_owned())],

@@ -7,6 +7,8 @@ use std::time::Duration;
 use consensus::{ServerId, Timings};
 use model::operator::AutopilotConfig;
 
+use crate::read::QueryTimes;
+
 /// Settings of a server; the agent makes them from its configuration.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -44,6 +46,8 @@ pub struct ServerConfig {
     pub rpc_handshake_timeout: Duration,
     /// Least TTL of a session.
     pub session_ttl_min: Duration,
+    /// How long blocking queries wait.
+    pub query_times: QueryTimes,
     /// Largest value of a key, bytes.
     pub kv_max_value_size: usize,
     /// Autopilot's settings until an operator writes others.

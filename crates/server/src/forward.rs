@@ -12,7 +12,6 @@ use rand::Rng as _;
 use rpc::ServerAddr;
 
 use crate::core::Core;
-use crate::read;
 use crate::registry::Endpoint;
 
 /// The longest single pause while there is no leader, as a part of the hold time.
@@ -61,7 +60,8 @@ impl Core {
         // Only the status methods take a missing name for their own datacenter.
         let home =
             datacenter == self.datacenter() || (datacenter.is_empty() && info.forward == Forward::Datacenter);
-        let hold = routing.query_options().map(read::hold).unwrap_or_default();
+        let hold =
+            routing.query_options().map(|options| self.config.query_times.hold(options)).unwrap_or_default();
         if !home {
             let datacenter = datacenter.to_owned();
             let mut outbound = Outbound { args, raw };

@@ -23,6 +23,6 @@ mod snapshot;
 mod wan;
 
 pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, SESSION_TTL_MIN, ServerConfig};
-pub use read::hold;
+pub use read::QueryTimes;
 pub use server::{Server, ServerError};
 pub use snapshot::{ArchiveReader, RESTORE, SAVE, request_restore, request_save};

@@ -14,10 +14,21 @@ use state::{View, Wake, WatchSet};
 
 use crate::core::Core;
 
-/// How long a blocking query waits when it does not say.
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-/// The longest that a blocking query may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+/// Times of blocking queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryTimes {
+    /// How long one waits that does not say (`default_query_time`).
+    pub default: Duration,
+    /// The longest that one may ask for (`max_query_time`).
+    pub max: Duration,
+}
+
+impl Default for QueryTimes {
+    fn default() -> Self {
+        Self { default: Duration::from_secs(300), max: Duration::from_secs(600) }
+    }
+}
+
 /// The part of the wait by which it is lengthened at random, so that callers do not come back
 /// together.
 const JITTER_FRACTION: u32 = 16;
@@ -34,19 +45,21 @@ pub struct ReadContext<'a> {
 pub type ReadFn<M> =
     fn(&ReadContext<'_>, &mut WatchSet, &<M as Method>::Args) -> Result<<M as Method>::Reply, RpcError>;
 
-/// How long a blocking query waits, without its jitter; zero if it is none.
-fn wait(options: &QueryOptions) -> Duration {
-    if options.min_query_index == 0 {
-        return Duration::ZERO;
+impl QueryTimes {
+    /// How long a blocking query waits, without its jitter; zero if it is none.
+    fn wait(&self, options: &QueryOptions) -> Duration {
+        if options.min_query_index == 0 {
+            return Duration::ZERO;
+        }
+        let asked = options.max_query_time.to_std();
+        if asked.is_zero() { self.default } else { asked.min(self.max) }
     }
-    let asked = options.max_query_time.to_std();
-    if asked.is_zero() { DEFAULT_WAIT } else { asked.min(MAX_WAIT) }
-}
 
-/// The longest that the answer to these options may be held back on purpose.
-pub fn hold(options: &QueryOptions) -> Duration {
-    let wait = wait(options);
-    wait + wait / JITTER_FRACTION
+    /// The longest that the answer to these options may be held back on purpose.
+    pub fn hold(&self, options: &QueryOptions) -> Duration {
+        let wait = self.wait(options);
+        wait + wait / JITTER_FRACTION
+    }
 }
 
 /// Runs a read endpoint.
@@ -59,7 +72,7 @@ pub async fn run<M: Method>(
     let no_options = QueryOptions::default();
     let options = args.query_options().unwrap_or(&no_options);
     let deadline = (options.min_query_index > 0).then(|| {
-        let wait = wait(options);
+        let wait = core.config.query_times.wait(options);
         let jitter = rand::rng().random_range(Duration::ZERO..=wait / JITTER_FRACTION);
         let end = Instant::now() + wait + jitter;
         caller_deadline.map_or(end, |caller| caller.min(end))
@@ -110,5 +123,23 @@ impl Core {
         } else {
             self.ensure_lease().await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_those_of_the_configuration() {
+        let times = QueryTimes { default: Duration::from_secs(1), max: Duration::from_secs(16) };
+        let hold = |index, wait: u64| {
+            let max_query_time = Duration::from_secs(wait).into();
+            times.hold(&QueryOptions { min_query_index: index, max_query_time, ..QueryOptions::default() })
+        };
+        assert_eq!(hold(0, 5), Duration::ZERO);
+        assert_eq!(hold(7, 0), Duration::from_millis(1_062) + Duration::from_micros(500));
+        assert_eq!(hold(7, 8), Duration::from_millis(8_500));
+        assert_eq!(hold(7, 3600), Duration::from_secs(17));
     }
 }

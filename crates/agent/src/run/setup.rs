@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http_api::FaceConfig;
 use http_api::serve::{Bind, UnixOptions};
 use model::operator::AutopilotConfig;
-use server::ServerConfig;
+use server::{QueryTimes, ServerConfig};
 use telemetry::{logging, metrics};
 
 use super::RunError;
@@ -88,6 +88,7 @@ pub fn face_config(config: &RuntimeConfig) -> FaceConfig {
         max_conns_per_client: config.limits.http_max_conns_per_client,
         use_cache: config.http.use_cache,
         discovery_max_stale: config.discovery_max_stale,
+        unprintable_paths: config.http.disable_unprintable_char_filter,
         max_header_bytes: config.http.max_header_bytes.unwrap_or_default(),
         ..FaceConfig::default()
     }
@@ -145,6 +146,11 @@ pub fn node_record(config: &RuntimeConfig, node_id: &str) -> NodeRecord {
     }
 }
 
+/// How long blocking queries wait.
+pub fn query_times(config: &RuntimeConfig) -> QueryTimes {
+    QueryTimes { default: config.default_query_time, max: config.max_query_time }
+}
+
 /// The server part.
 pub fn server(config: &RuntimeConfig, node_id: &str) -> Result<ServerConfig, RunError> {
     let autopilot = &config.autopilot;
@@ -168,6 +174,7 @@ pub fn server(config: &RuntimeConfig, node_id: &str) -> Result<ServerConfig, Run
         session_ttl_min: Some(config.session_ttl_min)
             .filter(|ttl| !ttl.is_zero())
             .unwrap_or(server::SESSION_TTL_MIN),
+        query_times: query_times(config),
         kv_max_value_size: usize::try_from(config.limits.kv_max_value_size).unwrap_or(usize::MAX),
         autopilot: AutopilotConfig {
             cleanup_dead_servers: autopilot.cleanup_dead_servers,

@@ -78,7 +78,13 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
         Delegate::Server(Arc::new(server.await.map_err(RunError::new)?))
     } else {
         let limit = RateLimit::new(config.limits.rpc_rate, config.limits.rpc_max_burst);
-        let road = ClientRoad::new(&config.datacenter, config.net.bind_addr, config.rpc_hold_timeout, limit);
+        let road = ClientRoad::new(
+            &config.datacenter,
+            config.net.bind_addr,
+            config.rpc_hold_timeout,
+            setup::query_times(&config),
+            limit,
+        );
         Delegate::Client(Arc::new(road))
     };
     let road = delegate.road();

@@ -38,6 +38,8 @@ pub struct FaceConfig {
     pub use_cache: bool,
     /// Discovery reads are answered stale up to this age. Default zero: off.
     pub discovery_max_stale: Duration,
+    /// Paths may hold characters that cannot be printed.
+    pub unprintable_paths: bool,
     /// Largest request head, bytes. `0` is the default of 1 MiB.
     pub max_header_bytes: usize,
     /// Largest JSON body of the other writing endpoints, bytes. Default 8 MiB.
@@ -63,6 +65,7 @@ impl Default for FaceConfig {
             max_conns_per_client: 200,
             use_cache: true,
             discovery_max_stale: Duration::ZERO,
+            unprintable_paths: false,
             max_header_bytes: 0,
             max_json_body: 8 * 1024 * 1024,
         }

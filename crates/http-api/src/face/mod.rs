@@ -96,6 +96,9 @@ impl Face {
         let Some(path) = path::decode(uri.path()) else {
             return Begun::Outside(Reply::text(StatusCode::BAD_REQUEST, "malformed path"));
         };
+        if !config.unprintable_paths && !path::is_printable(&path) {
+            return Begun::Outside(Reply::empty().status(StatusCode::BAD_REQUEST));
+        }
         if let Some(clean) = path::clean(&path) {
             return Begun::Outside(Reply::redirect(&clean, uri.query()));
         }

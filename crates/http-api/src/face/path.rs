@@ -32,6 +32,21 @@ pub fn decode(raw: &str) -> Option<String> {
     percent_decode_str(raw).decode_utf8().ok().map(Cow::into_owned)
 }
 
+/// Whether every character shows: none that controls, blanks only as blanks, nothing that is for private
+/// use or without a shape. What does not show can make one key look like another one, or more than one.
+pub fn is_printable(path: &str) -> bool {
+    path.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || path.chars().all(shows)
+}
+
+fn shows(c: char) -> bool {
+    let hidden = c.is_control() || (c.is_whitespace() && c != ' ');
+    let shapeless = matches!(c,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..);
+    !hidden && !shapeless
+}
+
 /// The path without empty, `.` and `..` elements, if that makes a difference.
 pub fn clean(path: &str) -> Option<String> {
     let dirty = path.contains("//") || path.split('/').any(|part| part == "." || part == "..");
@@ -63,6 +78,16 @@ pub fn encode(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_show_is_found() {
+        for shown in ["/v1/kv/a b", "/v1/kv/\u{fc}", "/v1/kv/e\u{301}", "/v1/kv/\u{65e5}"] {
+            assert!(is_printable(shown), "{shown:?}");
+        }
+        for hidden in ["/v1/kv/\0", "/v1/kv/a\nb", "/v1/kv/\u{7f}", "/\u{200b}", "/\u{a0}", "/\u{feff}"] {
+            assert!(!is_printable(hidden), "{hidden:?}");
+        }
+    }
 
     #[test]
     fn cleaning() {
