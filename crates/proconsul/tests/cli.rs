@@ -128,6 +128,8 @@ async fn exit_codes_without_an_agent() {
         (&["event", "-name=x", "too", "many"], 1),
         (&["services", "register", "-port=80"], 1),
         (&["kv", "put", "/a", "b"], 1),
+        (&["acl"], 1),
+        (&["login", "-method=m"], 1),
     ] {
         assert_eq!(run(args, None).await.code, code, "{args:?}");
     }
@@ -210,6 +212,36 @@ async fn keys_are_read_written_and_deleted() {
     );
     let refused = agent.run(&["kv", "put", "-base64", "a", "not-base64!"]).await;
     assert_eq!((refused.code, agent.seen().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn tokens_intentions_and_entries() {
+    let agent = Agent::start(&[
+        ("GET /v1/acl/tokens", 200, r#"[{"AccessorID":"a","Local":true}]"#),
+        ("POST /v1/acl/login", 200, r#"{"SecretID":"secret"}"#),
+        ("POST /v1/acl/logout", 200, "true"),
+        ("GET /v1/connect/intentions", 200, "[]"),
+        ("GET /v1/config/service-defaults", 200, r#"[{"Name":"web"},{"Name":"db"}]"#),
+    ])
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("proof"), "jwt\n").unwrap();
+    assert_eq!(
+        agent.run(&["acl", "token", "list"]).await,
+        good("AccessorID:       a\nLocal:            true\n\n")
+    );
+    assert_eq!(agent.run(&["config", "list", "-kind=service-defaults"]).await, good("web\ndb\n"));
+    assert_eq!(agent.run(&["config", "list"]).await, bad("Must specify the -kind parameter\n"));
+    assert_eq!(agent.run(&["intention", "list"]).await.stderr, "There are no intentions.\n");
+    agent.seen();
+    let (proof, sink) = (path("proof"), path("token"));
+    let args = ["login", "-method=m", "-meta=k=v", "-bearer-token-file", &proof, "-token-sink-file", &sink];
+    assert_eq!(agent.run(&args).await, good(""));
+    assert_eq!(std::fs::read_to_string(&sink).unwrap(), "secret");
+    let body = r#"{"AuthMethod":"m","BearerToken":"jwt","Meta":{"k":"v"}}"#;
+    assert_eq!(agent.seen(), [("POST /v1/acl/login".into(), body.into())]);
+    assert_eq!(agent.run(&["logout", "-token-file", &sink]).await, good(""));
 }
 
 #[tokio::test]

@@ -1,20 +1,24 @@
 //! The commands, and the table that makes them known.
 
+mod acl;
 mod agent;
 mod catalog;
 mod completion;
+mod config;
 mod debug;
 mod dev;
 mod event;
 mod exec;
 mod force_leave;
 mod info;
+mod intention;
 mod join;
 mod keygen;
 mod keyring;
 mod kv;
 mod leave;
 mod lock;
+mod login;
 mod maint;
 mod members;
 mod monitor;
@@ -33,7 +37,11 @@ use crate::command::{Command, Failure};
 /// Every command.
 pub fn all() -> Vec<Command> {
     let mut all = vec![agent::command()];
+    all.extend(acl::COMMANDS);
     all.extend(catalog::COMMANDS);
+    all.extend(config::COMMANDS);
+    all.extend(intention::COMMANDS);
+    all.extend([login::LOGIN, login::LOGOUT]);
     all.extend([completion::COMMAND, debug::COMMAND, dev::COMMAND, event::COMMAND, exec::COMMAND]);
     all.extend([force_leave::COMMAND, info::COMMAND, join::COMMAND, keygen::COMMAND, keyring::COMMAND]);
     all.extend(kv::COMMANDS);
