@@ -198,6 +198,10 @@ impl<F: Fsm> RaftStateMachine<TypeConfig> for Machine<F> {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let index = entry.log_id.index;
+            let expected = self.applied.map_or(0, |id| id.index + 1);
+            if index != expected {
+                return Err(io::Error::other(format!("entry {index} follows where {expected} should")));
+            }
             let visible = index + self.offset;
             match entry.payload {
                 EntryPayload::Normal(command) if command.kind == CommandKind::Apply => {

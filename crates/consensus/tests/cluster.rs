@@ -236,7 +236,12 @@ async fn a_failed_transfer_does_not_leave_the_cluster_without_a_leader() {
             net.cut(servers[mute].config.address, s.config.address);
         }
     }
-    let _ = servers[l].node.transfer_leadership(Some(servers[mute].node.id())).await;
+    assert!(servers[l].node.lease_valid());
+    let mut transfer = std::pin::pin!(servers[l].node.transfer_leadership(Some(servers[mute].node.id())));
+    assert!(futures::poll!(&mut transfer).is_pending());
+    // From the moment it asks, the other may lead without its hearing of it.
+    assert!(!servers[l].node.lease_valid(), "a lease that binds nobody");
+    let _ = transfer.await;
     net.heal();
     propose_anywhere(&servers, "y").await;
     agree(&servers.iter().collect::<Vec<_>>(), 2).await;

@@ -26,6 +26,7 @@ pub struct Spec {
 pub struct Agent {
     pub spec: Spec,
     binary: String,
+    /// Kept when `PROCONSUL_E2E_KEEP` is set, for those who look into a failure.
     dir: TempDir,
     child: Option<Child>,
 }
@@ -40,7 +41,8 @@ impl Agent {
 
     /// As [`Agent::start`], not started yet.
     pub fn prepared(binary: &str, spec: Spec) -> Self {
-        let dir = tempfile::Builder::new().prefix("e2e-").tempdir().expect("a folder");
+        let mut dir = tempfile::Builder::new().prefix("e2e-").tempdir().expect("a folder");
+        dir.disable_cleanup(std::env::var_os("PROCONSUL_E2E_KEEP").is_some());
         // A binary from elsewhere (a release build, another implementation) can be put in its place.
         let binary = std::env::var("PROCONSUL_BIN").unwrap_or_else(|_| binary.to_owned());
         let agent = Agent { spec, binary, dir, child: None };
@@ -158,6 +160,11 @@ impl Agent {
         });
         self.child = None;
         status
+    }
+
+    /// Whether the process was started and has ended by itself.
+    pub fn exited(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
     pub fn running(&self) -> bool {

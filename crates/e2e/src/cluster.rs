@@ -112,6 +112,23 @@ impl Datacenter {
         })
     }
 
+    /// Waits until every server has a vote.
+    pub fn voters(&self) {
+        until(&format!("all servers of {} vote", self.name), LONG, || {
+            let mut last = String::new();
+            for server in self.servers.iter().filter(|s| s.running()) {
+                let config = server.http().json("/v1/operator/raft/configuration")?;
+                let voters =
+                    config["Servers"].as_array().into_iter().flatten().filter(|s| s["Voter"] == true);
+                if voters.count() == self.servers.len() {
+                    return Ok(());
+                }
+                last = config.to_string();
+            }
+            Err(last)
+        });
+    }
+
     /// Kills every process.
     pub fn kill(&mut self) {
         self.servers.iter_mut().chain(&mut self.clients).for_each(Agent::kill);

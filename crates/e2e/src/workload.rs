@@ -4,7 +4,7 @@
 //! (transactions), and locks. Every value that is written is unique, so a value stands for the write
 //! that made it, and cas, which names a version by its index, can be judged by the value read with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -160,9 +160,19 @@ pub struct Plan {
 
 /// Runs the clients until `stop` is set.
 pub fn run(plan: &Plan, stop: &Stop) -> Histories {
+    run_with(plan, &sessions(plan), stop)
+}
+
+/// The sessions of all workers; faults can wait for them.
+pub fn sessions(plan: &Plan) -> Vec<String> {
+    register_node(&plan.servers);
+    (0..plan.workers).map(|n| session(plan, n)).collect()
+}
+
+/// As [`run`], with the sessions made before.
+pub fn run_with(plan: &Plan, sessions: &[String], stop: &Stop) -> Histories {
     let clock = Instant::now();
     let next_value = AtomicU64::new(0);
-    let sessions: Vec<String> = (0..plan.workers).map(|n| session(plan, n)).collect();
     let mut all = Histories {
         pairs: vec![Vec::new(); plan.pairs],
         locks: vec![Vec::new(); plan.locks],
@@ -174,7 +184,7 @@ pub fn run(plan: &Plan, stop: &Stop) -> Histories {
                 let worker = Worker {
                     plan,
                     number,
-                    sessions: &sessions,
+                    sessions,
                     clock,
                     next_value: &next_value,
                     rng: StdRng::seed_from_u64(plan.seed.wrapping_add(1 + number as u64)),
@@ -187,14 +197,59 @@ pub fn run(plan: &Plan, stop: &Stop) -> Histories {
             all.merge(worker.join().expect("a worker"));
         }
     });
+    all.pairs.iter_mut().for_each(|history| forget_unseen(history));
     all
+}
+
+/// Gives all values that nobody saw one name. No answer depends on which of them it was, and what is equal the
+/// judge does not try in every order.
+fn forget_unseen(history: &mut [PairEvent]) {
+    const UNSEEN: u64 = u64::MAX;
+    let mut seen: HashSet<u64> = HashSet::new();
+    for event in history.iter() {
+        if let Some(PairAnswer::Values(values)) = &event.answer {
+            seen.extend(values.iter().flatten());
+        }
+        match event.op {
+            PairOp::Cas(_, version, _) | PairOp::DeleteCas(_, version) | PairOp::PutBoth(version, _) => {
+                seen.extend(version);
+            }
+            _ => {}
+        }
+    }
+    let name = |value: &mut u64| {
+        if !seen.contains(value) {
+            *value = UNSEEN;
+        }
+    };
+    for event in history {
+        match &mut event.op {
+            PairOp::Put(_, value) | PairOp::Cas(_, _, value) => name(value),
+            PairOp::PutBoth(_, values) => values.iter_mut().for_each(name),
+            _ => {}
+        }
+    }
+}
+
+/// A node of the catalog that no agent is, so that nothing but a request takes it, and its sessions, away: servers that
+/// fail are taken out of the catalog, with the sessions that belong to them.
+pub(crate) const NODE: &str = "e2e-clients";
+
+pub(crate) fn register_node(servers: &[Http]) {
+    let body = json!({ "Node": NODE, "Address": "127.0.0.1" }).to_string();
+    let mut servers = servers.iter().cycle();
+    crate::until("a node for sessions", crate::LONG, || {
+        servers.next().ok_or("no server")?.write("/v1/catalog/register", &body)
+    });
 }
 
 /// A session that ends only when somebody ends it.
 fn session(plan: &Plan, number: usize) -> String {
-    let body = json!({ "Name": format!("worker-{number}"), "LockDelay": "0s", "Checks": [] }).to_string();
+    let body = json!({ "Name": format!("worker-{number}"), "Node": NODE, "LockDelay": "0s", "Checks": [], "NodeChecks": [] });
+    let body = body.to_string();
+    let mut servers = plan.servers.iter().cycle();
     crate::until("a session", crate::LONG, || {
-        let answer = plan.servers[0].write("/v1/session/create", &body)?;
+        let answer = servers.next().ok_or("no server")?.write("/v1/session/create", &body)?;
         let answer: Value = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
         answer["ID"].as_str().map(str::to_owned).ok_or_else(|| answer.to_string())
     })
@@ -312,10 +367,12 @@ impl Worker<'_> {
         first_index: u64,
         seen: &mut Histories,
     ) -> Told<PairAnswer> {
+        // Leases are as good as quorums on one machine, whose clocks all run alike.
+        let mode = if self.rng.random_bool(0.5) { "?consistent" } else { "" };
         let path = |key: usize| format!("/v1/kv/{}", self.key(pair, key));
         let both = [self.key(pair, 0), self.key(pair, 1)];
         let reply = match op {
-            PairOp::Get(key) => server.get(&format!("{}?consistent", path(*key))),
+            PairOp::Get(key) => server.get(&format!("{}{mode}", path(*key))),
             PairOp::Put(key, value) => server.put(&path(*key), &value.to_string()),
             PairOp::Cas(key, _, value) => {
                 server.put(&format!("{}?cas={index}", path(*key)), &value.to_string())
@@ -396,6 +453,7 @@ impl Worker<'_> {
         let reply = match op {
             LockOp::Acquire(_) => server.put(&format!("{path}?acquire={session}"), ""),
             LockOp::Release(_) => server.put(&format!("{path}?release={session}"), ""),
+            LockOp::Holder if self.rng.random_bool(0.5) => server.get(&path),
             LockOp::Holder => server.get(&format!("{path}?consistent")),
         };
         let returned = self.now();
@@ -432,4 +490,34 @@ impl Worker<'_> {
 fn decoded(value: &str) -> u64 {
     let bytes = BASE64.decode(value).expect("base64");
     String::from_utf8_lossy(&bytes).parse().expect("a value that was written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_nobody_saw_are_alike() {
+        let event = |op, answer| PairEvent { called: 0, returned: Some(1), op, answer };
+        let mut history = [
+            event(PairOp::Put(0, 1), None),
+            event(PairOp::Put(0, 2), None),
+            event(PairOp::Put(1, 3), None),
+            event(PairOp::PutBoth(Some(3), [4, 5]), None),
+            event(PairOp::GetBoth, Some(PairAnswer::Values(vec![Some(4), None]))),
+        ];
+        forget_unseen(&mut history);
+        let ops: Vec<PairOp> = history.into_iter().map(|event| event.op).collect();
+        let unseen = u64::MAX;
+        assert_eq!(
+            ops,
+            [
+                PairOp::Put(0, unseen),
+                PairOp::Put(0, unseen),
+                PairOp::Put(1, 3),
+                PairOp::PutBoth(Some(3), [4, unseen]),
+                PairOp::GetBoth
+            ]
+        );
+    }
 }

@@ -15,6 +15,8 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -51,11 +51,20 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "log store is closed after an earlier error")
+}
+
 /// Maps redb's errors to `io::Error`, keeping the kind of an I/O error.
 fn io_error(error: impl Into<redb::Error>) -> io::Error {
     match error.into() {
+        redb::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            invalid("log store ends too early".into())
+        }
         redb::Error::Io(e) => e,
         redb::Error::Corrupted(what) => invalid(format!("log store is corrupt: {what}")),
+        // Another thread met an error, and may reopen the store.
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => closed(),
         redb::Error::DatabaseAlreadyOpen => {
             io::Error::new(io::ErrorKind::WouldBlock, "log store is in use by another process")
         }
@@ -84,28 +93,55 @@ impl RedbStore {
             };
             io::Error::new(e.kind(), format!("{}: {e}{advice}", path.display()))
         };
-        let db = contain(|| open_database(&path)).map_err(explain)?;
-        let db: Shared = Arc::new(RwLock::new(Some(db)));
-        let recovered = contain(|| recover(&db)).map_err(explain)?;
-        let trim_below = recovered.purged.map_or(0, |id| id.index + 1);
-        let mut store = Self { path, db, recovered, trim_below };
+        let db = contain(|| open_database(&path, true)).map_err(explain)?;
+        let mut store = Self::over(db, path.clone()).map_err(explain)?;
         store.compact()?;
         Ok(store)
     }
+
+    /// Uses a database that was [`prepared`]; `path` is where its file is.
+    fn over(db: Database, path: PathBuf) -> io::Result<Self> {
+        let db: Shared = Arc::new(RwLock::new(Some(db)));
+        let recovered = contain(|| recover(&db))?;
+        let trim_below = recovered.purged.map_or(0, |id| id.index + 1);
+        Ok(Self { path, db, recovered, trim_below })
+    }
+
+    /// As [`RedbStore::open`], on what stands in for a file.
+    #[cfg(test)]
+    pub(super) fn on_backend(backend: impl redb::StorageBackend) -> io::Result<Self> {
+        let db = contain(|| prepared(builder().create_with_backend(backend).map_err(io_error)?))?;
+        Self::over(db, PathBuf::new())
+    }
 }
 
-fn open_database(path: &Path) -> io::Result<Database> {
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+fn open_database(path: &Path, first: bool) -> io::Result<Database> {
     let shown = path.display().to_string();
-    let db = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .set_check_integrity_on_open(true)
+    let db = builder()
         .set_repair_callback(move |session| {
-            if session.progress() == 0.0 {
+            if first && session.progress() == 0.0 {
                 tracing::info!(path = %shown, "log store was not closed cleanly, checking it");
             }
         })
         .create(path)
         .map_err(io_error)?;
+    let db = prepared(db)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(db)
+}
+
+/// Sees that the tables are there and the format is ours.
+fn prepared(db: Database) -> io::Result<Database> {
     // Tables exist from the first moment, so that readers need no special case.
     let tx = db.begin_write().map_err(io_error)?;
     {
@@ -126,17 +162,12 @@ fn open_database(path: &Path) -> io::Result<Database> {
         }
     }
     tx.commit().map_err(io_error)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    }
     Ok(db)
 }
 
 fn with_db<T>(shared: &Shared, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
     let guard = shared.read();
-    let db = guard.as_ref().ok_or_else(|| io::Error::other("log store is closed after an earlier error"))?;
+    let db = guard.as_ref().ok_or_else(closed)?;
     work(db)
 }
 
@@ -306,7 +337,7 @@ impl LogStore for RedbStore {
     fn reopen(&mut self) -> io::Result<()> {
         let mut guard = self.db.write();
         *guard = None;
-        *guard = Some(contain(|| open_database(&self.path))?);
+        *guard = Some(contain(|| open_database(&self.path, false))?);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::storage::{LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -18,6 +19,11 @@ use crate::types::alias::{Entry, IoFlushed, LogId, Vote};
 
 /// Payload bytes put into one replication message (a single larger entry still travels).
 const REPLICATE_BYTES: usize = 1 << 20;
+
+/// How often a store that is closed is tried again while nobody says why it is.
+const PATIENCE: u32 = 20;
+/// Pause before that.
+const REOPENED: Duration = Duration::from_millis(50);
 
 /// Small facts kept beside the log.
 #[derive(Debug, Default)]
@@ -108,32 +114,54 @@ impl LogStorage {
         }
     }
 
+    /// Entries from memory and disk. Only a limit of bytes ends it before `to` or the end of the log: the
+    /// engine takes entries that are not returned for applied.
     async fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        if from >= to {
-            return Ok(Vec::new());
+        let mut found = Vec::new();
+        let mut next = from;
+        while next < to {
+            let (part, end) = self.read_part(next, to, max_bytes).await?;
+            next = part.last().map_or(end, |e| e.log_id.index + 1);
+            let limited = max_bytes != usize::MAX && !part.is_empty();
+            let over = part.is_empty() && end == to;
+            found.extend(part);
+            if limited || over {
+                break;
+            }
         }
+        Ok(found)
+    }
+
+    /// What one place holds of the range, and up to where it was asked. What memory held a moment ago may be
+    /// on disk only by now.
+    async fn read_part(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<(Vec<Entry>, u64)> {
         let held_from = {
             let tail = self.tail.read();
             if let Some(found) = tail.read(from, to, max_bytes) {
-                return Ok(found);
+                return Ok((found, to));
             }
             tail.first()
         };
         let Some(disk) = &self.disk else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), to));
         };
         // Older than what memory holds, so it is durable and on disk.
-        let reader = disk.reader.clone();
-        let disk_to = held_from.map_or(to, |first| to.min(first));
-        let mut found = tokio::task::spawn_blocking(move || reader.read(from, disk_to, max_bytes))
-            .await
-            .map_err(io::Error::other)??;
-        let complete = found.last().map(|e| e.log_id.index + 1) == Some(disk_to);
-        if complete && disk_to < to && max_bytes == usize::MAX {
-            let rest = self.tail.read().read(disk_to, to, max_bytes);
-            found.extend(rest.unwrap_or_default());
+        let end = held_from.map_or(to, |first| to.min(first));
+        let mut patience = PATIENCE;
+        loop {
+            let reader = disk.reader.clone();
+            let read = tokio::task::spawn_blocking(move || reader.read(from, end, max_bytes)).await;
+            match read.map_err(io::Error::other)? {
+                // The writer met a full disk, says so in a moment, and reopens the store when it can.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && patience > 0 => {
+                    if !self.health.may_pass() {
+                        patience -= 1;
+                    }
+                    tokio::time::sleep(REOPENED).await;
+                }
+                read => return Ok((read?, end)),
+            }
         }
-        Ok(found)
     }
 }
 

@@ -182,6 +182,73 @@ async fn storage_reads_from_memory_and_disk_alike() {
     log.close().await;
 }
 
+/// A store whose reads take until they are let go.
+struct Slow {
+    inner: RedbStore,
+    gate: parking_lot::Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+}
+
+struct SlowReader {
+    inner: Arc<dyn LogRead>,
+    gate: parking_lot::Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl LogRead for SlowReader {
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> std::io::Result<Vec<Entry>> {
+        let found = self.inner.read(from, to, max_bytes);
+        if let Some(gate) = self.gate.lock().take() {
+            let _ = gate.recv();
+        }
+        found
+    }
+}
+
+impl LogStore for Slow {
+    fn recovered(&self) -> &Recovered {
+        self.inner.recovered()
+    }
+
+    fn write(&mut self, changes: &[Change]) -> std::io::Result<()> {
+        self.inner.write(changes)
+    }
+
+    fn reader(&self) -> Arc<dyn LogRead> {
+        let gate = parking_lot::Mutex::new(self.gate.lock().take());
+        Arc::new(SlowReader { inner: self.inner.reader(), gate })
+    }
+
+    fn reopen(&mut self) -> std::io::Result<()> {
+        self.inner.reopen()
+    }
+
+    fn compact(&mut self) -> std::io::Result<()> {
+        self.inner.compact()
+    }
+}
+
+/// While the beginning is read from disk, memory lets go of what follows.
+#[tokio::test]
+async fn a_read_has_no_end_before_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (let_go, gate) = std::sync::mpsc::channel();
+    let gate = parking_lot::Mutex::new(Some(gate));
+    let mut log = LogStorage::on(Slow { inner: RedbStore::open(dir.path()).unwrap(), gate }).unwrap();
+    let chunk = |n: u64| (0..10).map(|i| entry(1, n * 10 + i, 20_000)).collect::<Vec<_>>();
+    for n in 0..40 {
+        log.blocking_append(chunk(n)).await.unwrap();
+    }
+    let mut other = log.clone();
+    let read = tokio::spawn(async move { other.try_get_log_entries(0..400).await });
+    for n in 40..80 {
+        log.blocking_append(chunk(n)).await.unwrap();
+    }
+    let_go.send(()).unwrap();
+    let all = read.await.unwrap().unwrap();
+    assert_eq!(all.len(), 400);
+    assert!(all.iter().enumerate().all(|(i, e)| *e == entry(1, i as u64, 20_000)));
+    log.close().await;
+}
+
 #[tokio::test]
 async fn memory_log_keeps_what_is_not_purged() {
     let mut log = LogStorage::open(None).unwrap();

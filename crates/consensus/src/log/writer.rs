@@ -11,6 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,12 +34,19 @@ const COMPACT_EVERY: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct StorageHealth {
     problem: Mutex<Option<String>>,
+    /// A full disk is not waited for any longer.
+    stopping: AtomicBool,
 }
 
 impl StorageHealth {
     /// Why writes do not proceed, if they do not.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// Whether what fails now may succeed when there is space again.
+    pub(super) fn may_pass(&self) -> bool {
+        self.problem.lock().is_some() && !self.stopping.load(Ordering::Relaxed)
     }
 
     fn set(&self, problem: Option<String>) {
@@ -72,6 +80,7 @@ pub enum Request {
 
 pub struct Writer {
     queue: Sender<Request>,
+    health: Arc<StorageHealth>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -82,10 +91,11 @@ impl Writer {
         health: Arc<StorageHealth>,
     ) -> io::Result<Self> {
         let (queue, requests) = channel();
+        let told = health.clone();
         let thread = std::thread::Builder::new()
             .name("raft-log".into())
-            .spawn(move || run(store, &requests, &tail, &health))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+            .spawn(move || run(store, &requests, &tail, &told))?;
+        Ok(Self { queue, health, thread: Mutex::new(Some(thread)) })
     }
 
     pub fn send(&self, change: Change, done: Done) -> io::Result<()> {
@@ -99,8 +109,9 @@ impl Writer {
         rx.await.map_err(|_| stopped())?
     }
 
-    /// Writes what waits and ends the thread.
+    /// Writes what waits, as far as there is space, and ends the thread.
     pub async fn stop(&self) {
+        self.health.stopping.store(true, Ordering::Relaxed);
         let (tx, rx) = oneshot::channel();
         if self.queue.send(Request::Stop(tx)).is_ok() {
             let _ = rx.await;
@@ -196,7 +207,7 @@ fn write_until_done(store: &mut impl LogStore, changes: &[Change], health: &Stor
                 }
                 return Ok(());
             }
-            Err(error) if no_space(&error) => {
+            Err(error) if no_space(&error) && !health.stopping.load(Ordering::Relaxed) => {
                 if started.is_none() {
                     tracing::error!(%error, "log cannot be written, waiting for space");
                     started = Some(Instant::now());
@@ -205,7 +216,7 @@ fn write_until_done(store: &mut impl LogStore, changes: &[Change], health: &Stor
                 std::thread::sleep(RETRY);
                 // A failed write closes the store; reopening rolls back what it left.
                 while let Err(error) = store.reopen() {
-                    if !no_space(&error) {
+                    if !no_space(&error) || health.stopping.load(Ordering::Relaxed) {
                         health.set(Some(error.to_string()));
                         return Err(error);
                     }

@@ -1,5 +1,7 @@
 //! A leader whose disk is full can still commit by the others' disks, but it
-//! takes no proposals. If another voter can lead, it should.
+//! takes no proposals. If another voter can lead, it should: one that has written
+//! what this one could not. When nobody has, all disks are full, and an election,
+//! whose votes must be written too, would only end what leadership there is.
 
 use std::time::Duration;
 
@@ -17,8 +19,9 @@ pub async fn run<F: Fsm>(node: Consensus<F>, (): ()) {
         if !node.is_leader() || node.state().voters().count() < 2 {
             continue;
         }
-        tracing::warn!(problem, "the log cannot be written, handing leadership over");
-        if let Err(error) = node.transfer_leadership(None).await {
+        let Some(successor) = node.successor(0) else { continue };
+        tracing::warn!(problem, to = %successor, "the log cannot be written, handing leadership over");
+        if let Err(error) = node.transfer_leadership(Some(successor)).await {
             tracing::warn!(%error, "leadership was not handed over");
         }
         tokio::time::sleep(AGAIN).await;

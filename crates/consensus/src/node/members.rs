@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
@@ -98,8 +99,8 @@ impl<F: Fsm> Consensus<F> {
         Ok(tokio::time::timeout(limit, work).await.map_err(|_| ConsensusError::Timeout)??)
     }
 
-    /// The live voter with the longest log, other than this server.
-    fn successor(&self) -> Option<ServerId> {
+    /// The live voter with the longest log, other than this server, that lacks at most `lag` entries.
+    pub(super) fn successor(&self, lag: u64) -> Option<ServerId> {
         let metrics = self.shared.raft.metrics();
         let metrics = metrics.borrow_watched();
         let replication = metrics.replication.as_ref()?;
@@ -115,7 +116,7 @@ impl<F: Fsm> Consensus<F> {
                 heard.is_some_and(|at| super::state::age(&at) < recent)
             })
             .filter_map(|id| Some((replication.get(&id)?.map(|l| l.index)?, id)))
-            .filter(|(matched, _)| matched + TRANSFER_LAG >= last)
+            .filter(|(matched, _)| matched + lag >= last)
             .max()
             .map(|(_, id)| id)
     }
@@ -138,9 +139,12 @@ impl<F: Fsm> Consensus<F> {
                 return Err(ConsensusError::Membership(format!("server {id} is not a voter")));
             }
             Some(id) => id,
-            None => self.successor().ok_or(ConsensusError::NoQuorum)?,
+            None => self.successor(TRANSFER_LAG).ok_or(ConsensusError::NoQuorum)?,
         };
         let mut state = self.watch();
+        // The other may lead before this server hears of it.
+        let term = shared.raft.metrics().borrow_watched().current_term;
+        shared.waived.fetch_max(term, Ordering::AcqRel);
         shared.raft.trigger().transfer_leader(to).await?;
         let moved = |s: &super::RaftState| s.role != Role::Leader;
         let limit = shared.config.timings.election_max;

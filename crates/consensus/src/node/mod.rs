@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -117,6 +118,8 @@ struct Shared<F: Fsm> {
     state: watch::Receiver<RaftState>,
     reads: ReadQueue,
     meters: telemetry::Meters,
+    /// The newest term in which this server asked another to take over. Its lease bound nobody from then on.
+    waived: AtomicU64,
     snapshot_lock: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
@@ -186,7 +189,15 @@ impl<F: Fsm> Consensus<F> {
         };
         let mut tasks = JoinSet::new();
         let (stopping, stop) = watch::channel(false);
-        let state = state::spawn(&mut tasks, &config, &raft, progress.clone(), log.health(), stop.clone());
+        let state = state::spawn(
+            &mut tasks,
+            &config,
+            &raft,
+            progress.clone(),
+            log.health(),
+            contact.clone(),
+            stop.clone(),
+        );
         let reads = reads::spawn(&mut tasks, raft.clone(), progress.clone(), stop);
         let shared = Arc::new(Shared {
             health: log.health(),
@@ -201,6 +212,7 @@ impl<F: Fsm> Consensus<F> {
             state,
             reads,
             meters: telemetry::Meters::new(),
+            waived: AtomicU64::new(0),
             snapshot_lock: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(tasks),
             stopping,
@@ -292,11 +304,12 @@ impl<F: Fsm> Consensus<F> {
 
     /// Whether this server leads and a majority confirmed it within the lease, so
     /// that no other leader can have been elected yet (assuming clocks that run at
-    /// about the same speed).
+    /// about the same speed), and has applied everything that was acknowledged.
     pub fn lease_valid(&self) -> bool {
         let metrics = self.shared.raft.metrics();
         let metrics = metrics.borrow_watched();
-        state::lease_valid(&metrics, self.shared.config.timings.election_max)
+        metrics.current_term > self.shared.waived.load(Ordering::Acquire)
+            && state::may_answer(&metrics, self.shared.config.timings.election_max)
     }
 
     pub fn is_leader(&self) -> bool {

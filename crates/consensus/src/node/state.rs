@@ -1,10 +1,11 @@
 //! What the rest of the program watches.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -85,6 +86,13 @@ pub fn lease_valid(metrics: &Metrics, lease: Duration) -> bool {
     sole_voter(metrics) || metrics.last_quorum_acked.is_some_and(|at| age(&at) < lease)
 }
 
+/// Whether a leader may answer from its state: its lease is valid, and it has applied an entry of its own
+/// term, hence all that its predecessors committed.
+pub fn may_answer(metrics: &Metrics, lease: Duration) -> bool {
+    let applied = metrics.last_applied.map(|id| id.leader_id.term);
+    applied == Some(metrics.current_term) && lease_valid(metrics, lease)
+}
+
 /// Time since a moment the engine noted.
 pub fn age(at: &openraft::type_config::alias::SerdeInstantOf<TypeConfig>) -> Duration {
     openraft::Instant::elapsed(&at.into_inner())
@@ -145,6 +153,7 @@ pub fn spawn<F: Fsm>(
     raft: &Engine<F>,
     progress: Arc<Progress>,
     health: Arc<StorageHealth>,
+    contact: Arc<Mutex<Option<Instant>>>,
     mut stop: watch::Receiver<bool>,
 ) -> watch::Receiver<RaftState> {
     let lease = config.timings.election_max;
@@ -171,8 +180,13 @@ pub fn spawn<F: Fsm>(
             {
                 tracing::error!(why, problem = ?health.problem(), "consensus stopped");
             }
-            if next.role != tx.borrow().role {
+            let before = tx.borrow().role;
+            if next.role != before {
                 telemetry::role_changed(next.role);
+            }
+            if before == Role::Leader && next.role != before {
+                // It was in touch with the majority until now.
+                *contact.lock() = Some(Instant::now());
             }
             tx.send_if_modified(|state| {
                 let changed = *state != next;

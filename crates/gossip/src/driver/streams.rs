@@ -5,12 +5,12 @@ use crate::swim::{ConnId, ExchangeId, Input, StreamFailure};
 use crate::wire::{Progress, StreamError, StreamReader};
 use bytes::Bytes;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub struct Streams {
     tracker: TaskTracker,
     cancel: CancellationToken,
     outgoing: Arc<Semaphore>,
+    /// Where our streams come from, as our packets do; `None` leaves it to the system.
+    source: Option<IpAddr>,
 }
 
 /// An answer being awaited from the other side.
@@ -51,8 +53,15 @@ pub struct Dial {
 }
 
 impl Streams {
-    pub fn new(events: mpsc::Sender<StreamEvent>, tracker: TaskTracker, cancel: CancellationToken) -> Self {
-        Streams { events, tracker, cancel, outgoing: Arc::new(Semaphore::new(OUTGOING_MAX)) }
+    /// `bound` is where the pool's packets come from.
+    pub fn new(
+        events: mpsc::Sender<StreamEvent>,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+        bound: IpAddr,
+    ) -> Self {
+        let source = Some(bound).filter(|ip| !ip.is_unspecified());
+        Streams { events, tracker, cancel, outgoing: Arc::new(Semaphore::new(OUTGOING_MAX)), source }
     }
 
     /// Opens a stream, says something, and listens when an answer is expected.
@@ -62,7 +71,7 @@ impl Streams {
             let id = dial.id;
             let talk = async {
                 let _permit = this.outgoing.acquire().await;
-                converse(dial.to, &dial.request, dial.answer).await
+                converse(this.source, dial.to, &dial.request, dial.answer).await
             };
             let result = tokio::select! {
                 () = this.cancel.cancelled() => return,
@@ -161,9 +170,17 @@ fn dial_error(to: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("dial tcp {to}: connect: {cause}"))
 }
 
-async fn converse(to: SocketAddr, request: &[u8], answer: bool) -> io::Result<Bytes> {
+async fn connect(source: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(to).await
+}
+
+async fn converse(source: Option<IpAddr>, to: SocketAddr, request: &[u8], answer: bool) -> io::Result<Bytes> {
     metrics::counter!("memberlist.tcp.connect").increment(1);
-    let mut stream = TcpStream::connect(to).await.map_err(|error| dial_error(to, &error))?;
+    let mut stream = connect(source, to).await.map_err(|error| dial_error(to, &error))?;
     stream.set_nodelay(true)?;
     stream.write_all(request).await?;
     metrics::counter!("memberlist.tcp.sent").increment(request.len() as u64);

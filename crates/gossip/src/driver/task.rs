@@ -103,7 +103,7 @@ pub(super) async fn start(config: PoolConfig) -> Result<(Arc<Shared>, Vec<(Strin
         tracker: TaskTracker::new(),
         leave_bound,
     });
-    let streams = Streams::new(stream_events, shared.tracker.clone(), shared.cancel.clone());
+    let streams = Streams::new(stream_events, shared.tracker.clone(), shared.cancel.clone(), bound.ip());
     streams.listen(listener, tcp_timeout);
     let mut task = Task {
         serf,

@@ -114,9 +114,17 @@ fn node_sessions(
     Ok(IndexedSessions { sessions, meta: meta(index) })
 }
 
-/// Starts the session's TTL anew. Only the leader keeps the timers.
+/// Starts the session's TTL anew. Only the leader keeps the timers, so one that may have been replaced must
+/// not answer: the session would end while its owner counts on it. And one that was just elected may not
+/// know yet what its predecessor wrote, so "there is none" is said of the newest state only.
 async fn renew(core: Arc<Core>, args: SessionSpecificRequest) -> Result<IndexedSessions, RpcError> {
-    let (index, session) = core.store.view().session(&mut WatchSet::none(), wanted(&args));
+    core.ensure_lease().await?;
+    let find = || core.store.view().session(&mut WatchSet::none(), wanted(&args));
+    let (mut index, mut session) = find();
+    if session.is_none() {
+        core.linearizable().await?;
+        (index, session) = find();
+    }
     if let Some(session) = &session {
         core.leader_only.sessions.watch(session);
     }
