@@ -21,6 +21,7 @@ pub fn logging(config: &RuntimeConfig) -> Result<logging::Config, RunError> {
     let log = &config.logging;
     Ok(logging::Config {
         level: log.level.parse().map_err(RunError::new)?,
+        client: !config.server,
         json: log.json,
         file: log.file.as_ref().map(|path| logging::FileConfig {
             path: path.clone(),

@@ -29,14 +29,14 @@ pub(crate) enum Shown {
 }
 
 impl Record {
-    pub(crate) fn of(event: &tracing::Event<'_>, time: SystemTime) -> Self {
+    pub(crate) fn of(event: &tracing::Event<'_>, time: SystemTime, client: bool) -> Self {
         let metadata = event.metadata();
         let mut visitor = Visitor::default();
         event.record(&mut visitor);
         Self {
             time,
             level: Level::of(metadata.level()),
-            module: module_of(metadata.target()),
+            module: module_of(metadata.target(), client),
             message: visitor.message,
             fields: visitor.fields,
         }
@@ -137,8 +137,8 @@ fn push_quoted(line: &mut String, text: &str) {
 }
 
 /// The name of a part of the program as operators know it. A target with no
-/// `::` was chosen by hand and stands for itself.
-pub(crate) fn module_of(target: &str) -> String {
+/// `::` was chosen by hand and stands for itself. Gossip is part of the client in an agent that is no server.
+pub(crate) fn module_of(target: &str, client: bool) -> String {
     let mut parts = target.split("::");
     let first = parts.next().unwrap_or_default();
     let second = parts.next();
@@ -148,7 +148,9 @@ pub(crate) fn module_of(target: &str) -> String {
         ("consensus", _) => "agent.server.raft",
         ("state", _) => "agent.server.fsm",
         ("federation", _) => "agent.router",
+        ("gossip", Some("serf")) if client => "agent.client.serf",
         ("gossip", Some("serf")) => "agent.server.serf",
+        ("gossip", _) if client => "agent.client.memberlist",
         ("gossip", _) => "agent.server.memberlist",
         ("rpc", _) => "agent.rpc",
         ("http_api", _) => "agent.http",
@@ -245,7 +247,7 @@ mod tests {
         Record {
             time: UNIX_EPOCH + Duration::from_millis(1_625_142_645_123),
             level: Level::Info,
-            module: module_of("server::leader"),
+            module: module_of("server::leader", false),
             message: "member joined".to_owned(),
             fields: vec![
                 ("member", Shown::Text("c1".to_owned())),
@@ -281,9 +283,11 @@ mod tests {
 
     #[test]
     fn names_of_parts() {
-        assert_eq!(module_of("gossip::serf::members"), "agent.server.serf");
-        assert_eq!(module_of("agent.client"), "agent.client");
-        assert_eq!(module_of("hyper::proto::h1"), "hyper.proto.h1");
+        assert_eq!(module_of("gossip::serf::members", false), "agent.server.serf");
+        assert_eq!(module_of("gossip::serf::members", true), "agent.client.serf");
+        assert_eq!(module_of("gossip::swim", true), "agent.client.memberlist");
+        assert_eq!(module_of("agent.client", false), "agent.client");
+        assert_eq!(module_of("hyper::proto::h1", false), "hyper.proto.h1");
         assert!(is_own("agent.client") && is_own("rpc::pool") && !is_own("hyper::proto"));
     }
 }

@@ -33,6 +33,8 @@ const MAX_WATCHERS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub level: Level,
+    /// The agent is no server, so that shared parts are named as the client's.
+    pub client: bool,
     /// Lines of JSON instead of text, everywhere but in the system log.
     pub json: bool,
     /// Whether lines go to standard output; each then starts with `indent`.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             level: Level::Info,
+            client: false,
             json: false,
             stdout: true,
             indent: "    ".to_owned(),
@@ -84,6 +87,7 @@ pub fn layer(config: Config) -> Result<(LogLayer, LogHandle), LogError> {
     let shared = Arc::new(Shared {
         level: AtomicU8::new(config.level.to_u8()),
         lowest: AtomicU8::new(config.level.to_u8()),
+        client: config.client,
         json: config.json,
         stdout: config.stdout,
         indent: if config.json { String::new() } else { config.indent },
@@ -100,6 +104,7 @@ struct Shared {
     level: AtomicU8,
     /// The lower of that and what any watcher wants: events below it cost nothing.
     lowest: AtomicU8,
+    client: bool,
     json: bool,
     stdout: bool,
     indent: String,
@@ -239,7 +244,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.shared.write(&Record::of(event, SystemTime::now()));
+        self.shared.write(&Record::of(event, SystemTime::now(), self.shared.client));
     }
 }
 
