@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 const PROCONSUL: &str = env!("CARGO_BIN_EXE_proconsul");
 
+/// Before the periodic repairs, which would hide that something was lost.
+const PROMPT: Duration = Duration::from_secs(20);
+
 /// Names of the alive members of the WAN pool, as an agent's command tells them.
 fn wan_members(agent: &Agent) -> Result<Vec<String>, String> {
     let table = agent.cli_ok(&["members", "-wan"])?;
@@ -41,7 +44,7 @@ fn federated(datacenters: &[&Datacenter]) {
     for dc in datacenters {
         for server in &dc.servers {
             let what = format!("{} sees all servers over the WAN", server.spec.name);
-            until(&what, LONG, || expect(wan_members(server)?, &all));
+            until(&what, PROMPT, || expect(wan_members(server)?, &all));
         }
         for agent in dc.agents() {
             let name = &agent.spec.name;
@@ -91,7 +94,7 @@ fn two_datacenters_are_joined_and_one_is_lost_and_returns() {
     for dc in [&dc1, &dc2] {
         let own = full_names(&[dc]);
         for server in &dc.servers {
-            until("own servers over the WAN", LONG, || expect(wan_members(server)?, &own));
+            until("own servers over the WAN", PROMPT, || expect(wan_members(server)?, &own));
         }
         let listed = dc.clients[0].http().json("/v1/catalog/datacenters").expect("datacenters");
         assert_eq!(listed, json!([dc.name]));

@@ -26,7 +26,7 @@ use crate::endpoints;
 use crate::forward::LocalRoad;
 use crate::fsm::StoreFsm;
 use crate::leader::{self, LeaderOnly};
-use crate::lookup::Lookup;
+use crate::lookup::{LanServer, Lookup};
 use crate::members::lan_server;
 use crate::remote::Remotes;
 use crate::rpc_face::RpcFace;
@@ -137,7 +137,7 @@ impl Server {
             stop: CancellationToken::new(),
             config,
         });
-        core.look_at_members();
+        core.lookup.replace(core.lan_servers());
         listener.register(first_byte::RAFT, Arc::new(RaftFace(core.raft.clone())));
         listener.register(first_byte::SNAPSHOT, Arc::new(SnapshotFace(core.clone())));
         listener.serve_rpc(Arc::new(RpcFace(core.clone())));
@@ -297,7 +297,7 @@ async fn follow_lan(core: Arc<Core>) {
     let mut changed = core.lan.members_changed();
     loop {
         // After subscribing, so that no change falls between the two.
-        core.look_at_members();
+        core.lookup.replace(core.lan_servers());
         if changed.changed().await.is_err() {
             return;
         }
@@ -305,13 +305,14 @@ async fn follow_lan(core: Arc<Core>) {
 }
 
 impl Core {
-    fn look_at_members(&self) {
+    /// The servers of this datacenter as the pool knows them now; `lookup` follows it a moment later.
+    pub(crate) fn lan_servers(&self) -> Vec<LanServer> {
         let members = self.lan.members();
         let servers = members.iter().filter_map(|member| {
             let parts = ServerParts::from_member(member)?;
             (parts.datacenter == self.datacenter()).then(|| lan_server(&parts))?
         });
-        self.lookup.replace(servers);
+        servers.collect()
     }
 
     pub(crate) async fn force_leave_everywhere(&self, name: &str, prune: bool) {

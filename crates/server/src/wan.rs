@@ -86,15 +86,16 @@ async fn estimate(core: &Core, wan: &PoolHandle, names: impl Iterator<Item = &St
     }
 }
 
-/// Joins the servers of this datacenter that are not in the WAN pool yet.
+/// Joins the servers of this datacenter that are not in the WAN pool yet. It asks the pool for them, as the
+/// list of servers that others keep may follow a change later than this does.
 async fn flood(core: &Core, wan: &PoolHandle) {
     let mut changed = core.lan.members_changed();
     loop {
-        let servers = core.lookup.all();
-        let lan: Vec<flood::LanServer> = servers
-            .values()
+        let lan: Vec<flood::LanServer> = core
+            .lan_servers()
+            .into_iter()
             .filter(|server| server.alive)
-            .map(|server| flood::LanServer { name: server.name.clone(), wan: server.wan })
+            .map(|server| flood::LanServer { name: server.name, wan: server.wan })
             .collect();
         let missing = flood::missing(core.datacenter(), &lan, |name| wan.member(name).is_some());
         let mut pause = FLOOD_INTERVAL;

@@ -36,9 +36,9 @@ async fn expect(core: &Arc<Core>) {
     let mut changed = core.lan.members_changed();
     // Ends as well when a leader elsewhere took this server in meanwhile.
     while core.raft.is_fresh() {
-        let servers = core.lookup.all();
+        let servers = core.lan_servers();
         let mut candidates: Vec<&LanServer> =
-            servers.values().filter(|server| server.alive && !server.read_replica).collect();
+            servers.iter().filter(|server| server.alive && !server.read_replica).collect();
         candidates.sort_by_key(|server| server.id);
         match judge(core, &candidates).await {
             Verdict::Start => {
