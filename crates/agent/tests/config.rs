@@ -256,6 +256,8 @@ fn mistakes_are_named() {
         ("advertise_addr_ipv4 = \"::1\"", "advertise_addr_ipv4 must be an ipv4 address"),
         ("addresses { dns = \"unix:///x\" }", "DNS address cannot be a unix socket"),
         ("recursors = [\"0.0.0.0\"]", "DNS recursor address cannot be 0.0.0.0, :: or [::]"),
+        ("recursors = [\"x y\"]", "recursors: \"x y\" is not an address"),
+        ("recursors = [\"8.8.8.8:99999\"]", "recursors: \"8.8.8.8:99999\" is not an address"),
         (
             "alt_domain = \"service.example\"",
             "alt_domain cannot start with {service,connect,node,query,addr,dc1}",

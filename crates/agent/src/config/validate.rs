@@ -131,6 +131,17 @@ fn meta_pair(key: &str, value: &str) -> Result<(), String> {
     Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {why}"))
 }
 
+/// Whether it can be an address or a host name, with or without a port.
+fn address_or_host(text: &str) -> bool {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok() {
+        return true;
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    !host.is_empty() && host.bytes().all(named) && port.parse::<u16>().is_ok()
+}
+
 fn dns(config: &RuntimeConfig) -> Result<(), String> {
     for recursor in &config.dns.recursors {
         let host = recursor.trim_start_matches('[').split(']').next().unwrap_or_default();
@@ -138,6 +149,9 @@ fn dns(config: &RuntimeConfig) -> Result<(), String> {
             || recursor.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().is_unspecified())
         {
             return Err("DNS recursor address cannot be 0.0.0.0, :: or [::]".to_owned());
+        }
+        if !address_or_host(recursor) {
+            return Err(format!("recursors: \"{recursor}\" is not an address"));
         }
     }
     let alt = config.dns.alt_domain.to_lowercase();
