@@ -162,6 +162,11 @@ impl ClientRoad {
         let options = (*call.args).routing().query_options();
         let limit = options.map(|options| self.times.hold(options)).unwrap_or_default() + CALL_LIMIT;
         let began = Instant::now();
+        let elsewhere = {
+            let routing = (*call.args).routing();
+            let datacenter = routing.datacenter();
+            !datacenter.is_empty() && datacenter != self.datacenter
+        };
         loop {
             if !self.limit.take() {
                 metrics::counter!("client.rpc.exceeded").increment(1);
@@ -183,6 +188,8 @@ impl ClientRoad {
             }
             let error = RpcError::from(error);
             let again = match error.kind() {
+                // What a server says of another datacenter is the end of it: it has tried all that can be tried.
+                _ if elsewhere && !unreachable => false,
                 ErrorKind::NoLeader => true,
                 ErrorKind::Transport => info.access == Access::Read || !may_have_run,
                 _ => false,

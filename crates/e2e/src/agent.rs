@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Http, until};
+use crate::{Host, Http, until};
 
 /// What an agent is started with. `config` is laid over the settings that every agent gets.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Agent {
     /// Kept when `PROCONSUL_E2E_KEEP` is set, for those who look into a failure.
     dir: TempDir,
     child: Option<Child>,
+    /// Where it lives, if not where the test does.
+    host: Option<Host>,
 }
 
 impl Agent {
@@ -45,7 +47,7 @@ impl Agent {
         dir.disable_cleanup(std::env::var_os("PROCONSUL_E2E_KEEP").is_some());
         // A binary from elsewhere (a release build, another implementation) can be put in its place.
         let binary = std::env::var("PROCONSUL_BIN").unwrap_or_else(|_| binary.to_owned());
-        let agent = Agent { spec, binary, dir, child: None };
+        let agent = Agent { spec, binary, dir, child: None, host: None };
         agent.write_config();
         agent
     }
@@ -87,15 +89,27 @@ impl Agent {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} is running", self.spec.name);
         let log = File::options().create(true).append(true).open(self.log_path()).expect("log file");
-        let child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        command
             .arg("agent")
             .arg(format!("-config-file={}", self.config_path().display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log file"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", self.binary));
-        self.child = Some(child);
+            .stderr(log);
+        let started = match &self.host {
+            None => command.spawn(),
+            Some(host) => host.run(|| command.spawn()),
+        };
+        self.child = Some(started.unwrap_or_else(|e| panic!("{}: {e}", self.binary)));
+    }
+
+    /// From its next start it lives there.
+    pub fn live_on(&mut self, host: Host) {
+        self.host = Some(host);
+    }
+
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     fn log_path(&self) -> PathBuf {

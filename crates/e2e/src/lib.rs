@@ -3,6 +3,7 @@
 //! * [`Slice`]: a range of loopback addresses that no other test uses.
 //! * [`Agent`], [`Datacenter`]: agents as real processes, killed when dropped.
 //! * [`Http`], [`dns`]: their faces, as a client sees them.
+//! * [`Network`]: a network whose links can be cut, for agents that live on hosts of their own.
 //! * [`until`]: waits for a condition, and tells what was seen last when it does not come.
 //! * [`linearizable`], [`workload`]: clients that record what they saw, and the judge of it.
 //! * [`holders`]: clients that hold locks for a while, and the judge of them.
@@ -21,6 +22,7 @@ mod agent;
 mod cluster;
 mod disk;
 mod http;
+mod partition;
 mod slice;
 mod wait;
 mod wall;
@@ -30,6 +32,7 @@ pub use agent::{Agent, Spec};
 pub use cluster::Datacenter;
 pub use disk::Disk;
 pub use http::{Http, HttpError, Reply};
+pub use partition::{Host, Network};
 pub use slice::Slice;
 pub use wait::{LONG, Stop, until};
 pub use wall::Wall;

@@ -13,10 +13,12 @@ const SECOND: RangeInclusive<u8> = 30..=39;
 const DATACENTERS: RangeInclusive<u8> = 1..=3;
 const NUMBERS: [u8; 6] = [1, 2, 3, 101, 102, 103];
 
-/// 127.N.*.* for one N, taken from other tests until dropped, those of other processes included.
+/// 127.N.*.* for one N, taken from other tests until dropped, those of other processes included; or 10.*.*.* of a
+/// private network.
 pub struct Slice {
+    first: u8,
     second: u8,
-    _claim: TcpListener,
+    _claim: Option<TcpListener>,
 }
 
 impl Slice {
@@ -27,15 +29,20 @@ impl Slice {
                 .into_iter()
                 .find_map(|second| {
                     let claim = TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), 7001)).ok()?;
-                    (!inhabited(second)).then_some(Slice { second, _claim: claim })
+                    (!inhabited(second)).then_some(Slice { first: 127, second, _claim: Some(claim) })
                 })
                 .ok_or_else(|| "all are taken".to_owned())
         })
     }
 
+    /// Addresses in a network that nobody shares.
+    pub(crate) fn private() -> Self {
+        Slice { first: 10, second: 0, _claim: None }
+    }
+
     /// An address of a datacenter, both counted from 1.
     pub fn addr(&self, datacenter: u8, number: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.second, datacenter, number)
+        Ipv4Addr::new(self.first, self.second, datacenter, number)
     }
 }
 

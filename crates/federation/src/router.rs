@@ -100,6 +100,11 @@ impl Ticket {
     pub fn datacenter(&self) -> &str {
         &self.datacenter
     }
+
+    /// Whether the call is the one that finds out if the datacenter is back.
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
 }
 
 /// How a call ended.

@@ -69,6 +69,8 @@ pub struct PoolConfig {
     pub max_idle_streams: usize,
     /// A connection without a call for this long is closed.
     pub idle_timeout: Duration,
+    /// No longer than a caller waits: what was sent into a network that was cut is sent again at growing
+    /// intervals, a new dial at once.
     pub dial_timeout: Duration,
     /// Calls in flight per server; one more fails at once.
     pub max_in_flight: usize,
@@ -82,7 +84,7 @@ impl Default for PoolConfig {
         PoolConfig {
             max_idle_streams: 64,
             idle_timeout: Duration::from_secs(120),
-            dial_timeout: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(3),
             max_in_flight: 8192,
             max_reply: 512 << 20,
             yamux: yamux::Config::default(),

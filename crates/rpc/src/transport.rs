@@ -8,7 +8,10 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::ServerAddr;
+use crate::{ServerAddr, first_byte};
+
+/// What was sent and is not acknowledged by the other machine within this time ends the connection.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// A connection of any kind.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -46,6 +49,9 @@ impl Acceptor for PlainAcceptor {
     fn accept(&self, mut tcp: TcpStream, _peer: SocketAddr) -> BoxFuture<'_, io::Result<Accepted>> {
         Box::pin(async move {
             let byte = tcp.read_u8().await?;
+            if byte == first_byte::MULTIPLEX {
+                give_up_on_silence(&tcp)?;
+            }
             Ok(Accepted { byte, io: Box::new(tcp) })
         })
     }
@@ -82,6 +88,9 @@ impl Connector for TcpConnector {
                     format!("dial tcp {source}{}: connect: {}", target.addr, cause(&error)),
                 )
             })?;
+            if byte == first_byte::MULTIPLEX {
+                give_up_on_silence(&tcp)?;
+            }
             tcp.write_all(&[byte]).await?;
             Ok(Box::new(tcp) as BoxIo)
         })
@@ -108,4 +117,13 @@ pub fn tune_socket(tcp: &TcpStream) -> io::Result<()> {
         .with_time(Duration::from_secs(30))
         .with_interval(Duration::from_secs(10));
     socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+/// A connection on which nothing is acknowledged ends soon, and the next call opens a new one. Left alone,
+/// it would be tried at ever longer intervals, and stay silent for as long again as the network was cut. A
+/// process that stands still does not count: its machine acknowledges.
+fn give_up_on_silence(tcp: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(SILENCE))?;
+    Ok(())
 }

@@ -9,14 +9,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use federation::{Budget, Outcome, RouteError, Router, RouterConfig, ServerInfo, Ticket};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use model::error::{CALL_PREFIX, ErrorKind, RpcError};
 use model::method::{Access, MethodInfo};
 use parking_lot::Mutex;
 use rpc::{CallError, ConnPool, ServerAddr};
 
+const PING: &str = "Status.Ping";
+/// An empty map.
+const NO_ARGS: &[u8] = &[0x80];
+
 /// How long a call that nobody holds back may take, all servers tried together. Users wait five
 /// seconds at most; half a second is left for the hops on this side.
 pub const CALL_LIMIT: Duration = Duration::from_millis(4500);
+/// How long the servers of a datacenter that was cut off are given to show that one is back. Together with the
+/// breaker's pause it is less than users wait.
+const TRIAL_LIMIT: Duration = Duration::from_millis(1500);
 /// How often a server with calls held open is asked whether it is still there.
 const CHECK_HELD: Duration = Duration::from_secs(5);
 
@@ -97,11 +106,15 @@ impl Remotes {
             let mut router = self.router.lock();
             router.route(datacenter, now, &mut rand::rng()).map_err(refused)?
         };
-        let servers = ticket.servers.clone();
+        let mut servers = ticket.servers.clone();
+        let trial = ticket.is_trial();
         let leave = Leave { remotes: self, ticket: Some(ticket) };
         let caller = deadline.map(|deadline| now + deadline.saturating_duration_since(Instant::now()));
         let budget = Budget::new(now, self.limit, hold, caller);
         let mut failures = Failures::new(datacenter);
+        if trial {
+            self.find_living(&mut servers, budget.deadline(), &mut failures).await;
+        }
         for (index, server) in servers.iter().enumerate() {
             let repeatable = info.access == Access::Read;
             let Some(slice) = budget.slice(self.now(), servers.len() - index, repeatable) else { break };
@@ -132,6 +145,35 @@ impl Remotes {
         Err(error)
     }
 
+    /// Leaves the server that is the first to answer a ping, or none: so the trial of a datacenter that is still gone
+    /// ends early, and the next one is early too.
+    async fn find_living(&self, servers: &mut Vec<ServerInfo>, deadline: Duration, failures: &mut Failures) {
+        let limit = TRIAL_LIMIT.min(deadline.saturating_sub(self.now()));
+        let until = Some(Instant::now() + limit);
+        let mut pings: FuturesUnordered<_> =
+            servers
+                .iter()
+                .map(|server| async move {
+                    (server, self.pool.call_raw(&target(server), PING, NO_ARGS, until).await)
+                })
+                .collect();
+        let mut living = None;
+        while let Some((server, pong)) = pings.next().await {
+            match pong {
+                Ok(_) | Err(CallError::Remote(_)) => {
+                    living = Some(server.clone());
+                    break;
+                }
+                Err(error) => {
+                    self.router.lock().unanswered(&server.name, self.now());
+                    failures.add(server, error, limit);
+                }
+            }
+        }
+        drop(pings);
+        *servers = living.into_iter().collect();
+    }
+
     /// One server. A call that is held open is watched: if its server stops answering pings, the
     /// call counts as broken long before its own deadline.
     async fn attempt(
@@ -153,7 +195,7 @@ impl Remotes {
                 reply = &mut call => return reply,
                 () = tokio::time::sleep(CHECK_HELD) => {
                     let until = Some(Instant::now() + self.limit);
-                    let ping = self.pool.call_raw(&target, "Status.Ping", &[0x80], until);
+                    let ping = self.pool.call_raw(&target, PING, NO_ARGS, until);
                     tokio::select! {
                         reply = &mut call => return reply,
                         pong = ping => {
