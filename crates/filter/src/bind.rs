@@ -1,14 +1,12 @@
 //! Expressions bound to a schema, and their evaluation.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use crate::ast::{Expr, Operator};
 use crate::error::{FilterError, Reason};
 use crate::parser::parse;
+use crate::regexp;
 use crate::value::{Filterable, Kind, Schema, Value};
-
-/// Most memory that a compiled pattern may take, bytes.
-const PATTERN_SIZE: usize = 1 << 20;
 
 /// An expression, checked and ready.
 #[derive(Clone, Debug)]
@@ -109,11 +107,9 @@ fn operand(selector: &[String], kind: Kind, operator: Operator, value: String) -
     let name = || selector.join(".");
     match (kind, operator) {
         (Kind::Text, Equal | NotEqual | In | NotIn) => Ok(Operand::Text(value)),
-        (Kind::Text, Matches | NotMatches) => RegexBuilder::new(&value)
-            .size_limit(PATTERN_SIZE)
-            .build()
+        (Kind::Text, Matches | NotMatches) => regexp::compile(&value)
             .map(Operand::Pattern)
-            .map_err(|error| Reason::Pattern { pattern: value.clone(), reason: error.to_string() }),
+            .map_err(|reason| Reason::Pattern { pattern: value.clone(), reason }),
         (Kind::Number, Equal | NotEqual) => value
             .parse()
             .map(Operand::Number)

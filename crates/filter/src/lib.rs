@@ -17,6 +17,7 @@ mod bind;
 mod error;
 mod lexer;
 mod parser;
+pub mod regexp;
 pub mod schema;
 mod value;
 

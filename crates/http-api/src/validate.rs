@@ -1,9 +1,9 @@
 //! What a registration must keep to, before the agent sees it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use model::definition::{CheckType, ServiceDefinition};
+use model::definition::{CheckType, ConnectProxyConfig, ServiceDefinition};
+use model::rules::{check_connect, is_any_address};
 
 use crate::api::error::ApiError;
 
@@ -13,6 +13,10 @@ const META_PAIRS: usize = 64;
 const META_KEY: usize = 128;
 /// Longest metadata value, bytes.
 const META_VALUE: usize = 512;
+/// How metadata keys begin that are not for users.
+const META_RESERVED: &str = "consul-";
+/// Such keys that a registration carries nevertheless.
+const META_ALLOWED: &[&str] = &["consul-wan-federation"];
 /// Highest weight: what an SRV record holds.
 const MAX_WEIGHT: i64 = 65_535;
 
@@ -40,6 +44,12 @@ pub fn check(check: &CheckType) -> Result<(), ApiError> {
     if probes && check.interval.0 <= 0 {
         return invalid("Interval must be > 0 for Script, HTTP, or TCP checks");
     }
+    if probes && alias {
+        return invalid("Interval cannot be set for Alias checks");
+    }
+    if alias && check.ttl.0 > 0 {
+        return invalid("TTL must be not be set for Alias checks");
+    }
     if !probes && !alias && check.ttl.0 <= 0 {
         return invalid("TTL must be > 0 for TTL checks");
     }
@@ -62,8 +72,8 @@ pub fn service(service: &ServiceDefinition) -> Result<(), ApiError> {
     if service.name.is_empty() {
         return Err(bad("Missing service name"));
     }
-    if is_unspecified(&service.address)
-        || service.tagged_addresses.values().any(|address| is_unspecified(&address.address))
+    if is_any_address(&service.address)
+        || service.tagged_addresses.values().any(|address| is_any_address(&address.address))
     {
         return Err(bad("Invalid service address"));
     }
@@ -85,13 +95,10 @@ pub fn service(service: &ServiceDefinition) -> Result<(), ApiError> {
             return Err(bad("Status for checks must 'passing', 'warning', 'critical'"));
         }
     }
-    Ok(())
-}
-
-/// Whether an address stands for "any" and so reaches nothing.
-fn is_unspecified(address: &str) -> bool {
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    let none = ConnectProxyConfig::default();
+    let proxy = service.proxy.as_ref().unwrap_or(&none);
+    let native = service.connect.as_ref().is_some_and(|connect| connect.native);
+    check_connect(&service.kind, service.port, proxy, native).map_err(bad)
 }
 
 /// Metadata: bounded, and with keys that are plain words.
@@ -119,6 +126,9 @@ fn meta_pair(key: &str, value: &str) -> Option<String> {
     }
     if key.len() > META_KEY {
         return Some(format!("Key is too long (limit: {META_KEY} characters)"));
+    }
+    if key.starts_with(META_RESERVED) && !META_ALLOWED.contains(&key) {
+        return Some(format!("Key prefix '{META_RESERVED}' is reserved for internal use"));
     }
     if value.len() > META_VALUE {
         return Some(format!("Value is too long (limit: {META_VALUE} characters)"));
@@ -149,6 +159,14 @@ mod tests {
                 r#"{"Name":"x","Checks":[{"TTL":"10s"},{"TCP":"127.0.0.1:1"}]}"#,
                 "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
             ),
+            (
+                r#"{"Name":"x","Check":{"AliasNode":"n","TTL":"5s"}}"#,
+                "Invalid check: TTL must be not be set for Alias checks",
+            ),
+            (
+                r#"{"Name":"x","Check":{"AliasNode":"n","TCP":"a:1","Interval":"5s"}}"#,
+                "Invalid check: Interval cannot be set for Alias checks",
+            ),
             (r#"{"Name":"x","Check":{"Interval":"5s"}}"#, "Invalid check: TTL must be > 0 for TTL checks"),
             (
                 r#"{"Name":"x","Check":{"TTL":"10s","Status":"bogus"}}"#,
@@ -165,6 +183,14 @@ mod tests {
             (
                 r#"{"Name":"x","Meta":{"a b":"c"}}"#,
                 "Invalid Service Meta: Couldn't load metadata pair ('a b', 'c'): Key contains invalid characters",
+            ),
+            (
+                r#"{"Name":"x","Meta":{"consul-x":"c"}}"#,
+                "Invalid Service Meta: Couldn't load metadata pair ('consul-x', 'c'): Key prefix 'consul-' is reserved for internal use",
+            ),
+            (
+                r#"{"Name":"x","Kind":"connect-proxy","Port":1}"#,
+                "1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
             ),
             (r#"{"Name":"x","Kind":"bogus"}"#, ""),
         ] {

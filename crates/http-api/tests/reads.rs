@@ -86,12 +86,15 @@ async fn parameters_are_checked() {
         ("max_stale=soon", "Invalid max_stale value \"soon\""),
         ("stale&consistent", "Cannot specify ?stale with ?consistent, conflicting semantics."),
         ("cached&consistent", "Cannot specify ?cached with ?consistent, conflicting semantics."),
-        ("ns=x", "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature"),
     ] {
         let told = bench.send(&format!("GET /v1/catalog/nodes?{query}"), "").await;
         assert_eq!((told.status, told.text()), (400, text), "{query}");
         assert_eq!(told.header("content-type"), "text/plain; charset=utf-8");
     }
+    let told = bench.send("GET /v1/kv/a?ns=x", "").await;
+    let text = "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature";
+    assert_eq!((told.status, told.text()), (400, text));
+    assert_eq!(bench.send("GET /v1/catalog/nodes?ns=x", "").await.status, 200);
     let told = bench.send_with("GET /v1/catalog/nodes", "", &[("Cache-Control", "max-age=bogus")]).await;
     assert_eq!((told.status, told.text()), (400, "Invalid Cache-Control header."));
 }

@@ -97,6 +97,8 @@ async fn transactions() {
     let op = r#"{"KV":{"Verb":"get","Key":"a"}}"#;
     let told = bench.send("PUT /v1/txn", &format!("[{}]", [op; 65].join(","))).await;
     assert_eq!((told.status, told.text()), (413, "Transaction contains too many operations (65 > 64)"));
+    let told = bench.send("PUT /v1/txn", r#"[{"KV":{"Verb":"get","Name":"a"}}]"#).await;
+    assert_eq!((told.status, told.text()), (400, "Failed to parse body: json: unknown field \"Name\""));
     assert_eq!(bench.send("PUT /v1/txn", "\"nonsense\"").await.status, 400);
 }
 
@@ -223,6 +225,8 @@ async fn agent_requests() {
         ("PUT /v1/agent/check/update/c", r#"{"Status":"fine"}"#, 400, "Invalid check status: 'fine'"),
         ("GET /v1/agent/monitor?loglevel=no", "", 400, "Bad request: Unknown log level: no"),
         ("GET /v1/acl/tokens", "", 401, "ACL support disabled"),
+        ("POST /v1/internal/acl/authorize", "[]", 401, "ACL support disabled"),
+        ("GET /v1/connect/ca/roots", "", 500, "Connect must be enabled in order to use this endpoint"),
         (
             "GET /v1/agent/members?segment=x",
             "",
@@ -248,6 +252,7 @@ async fn paths_methods_and_settings() {
         ("GET /v1/catalog/nodes/", 404),
         ("OPTIONS /v1/nothing", 404),
         ("GET /v1/kv/%ff", 400),
+        ("GET /v1/kv/a%0ab", 400),
     ] {
         let told = bench.send(line, "").await;
         assert_eq!(told.status, status, "{line}");

@@ -19,6 +19,7 @@ pub mod ops;
 pub mod options;
 pub mod query;
 pub mod road;
+pub mod rules;
 pub mod scalar;
 pub mod session;
 pub mod time;

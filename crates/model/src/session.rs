@@ -22,7 +22,8 @@ pub struct Session {
     pub name: String,
     pub node: String,
     pub node_checks: Vec<String>,
-    pub service_checks: Vec<ServiceCheck>,
+    /// None at all, where a session names no list, is another answer than an empty one.
+    pub service_checks: Option<Vec<ServiceCheck>>,
     #[serde(rename = "TTL")]
     pub ttl: String,
 }

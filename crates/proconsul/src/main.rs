@@ -6,7 +6,6 @@ mod command;
 mod commands;
 mod files;
 mod flags;
-mod regexp;
 mod ui;
 
 use std::process::ExitCode;

@@ -293,6 +293,7 @@ fn checks_by_state_and_service() {
     };
     assert_eq!(state(&m, "any"), ["c1", "c2"]);
     assert_eq!(state(&m, "critical"), ["c2"], "a check without a status is critical");
+    assert!(state(&m, "CRITICAL").is_empty(), "states have one spelling");
     let (_, checks) = m.store.view().service_checks(&mut none(), "Web", &meta());
     assert_eq!((&*checks[0].service_name, &*checks[0].service_tags[0], checks.len()), ("web", "t", 1));
     m.register(with_check(check("n1", "c1", "w1", "critical")));

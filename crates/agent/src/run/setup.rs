@@ -90,6 +90,7 @@ pub fn face_config(config: &RuntimeConfig) -> FaceConfig {
         use_cache: config.http.use_cache,
         discovery_max_stale: config.discovery_max_stale,
         unprintable_paths: config.http.disable_unprintable_char_filter,
+        connect_enabled: config.connect.enabled,
         max_header_bytes: config.http.max_header_bytes.unwrap_or_default(),
         ..FaceConfig::default()
     }

@@ -7,18 +7,27 @@ use serde_json::{Error, Value};
 /// How lenient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Keys in any case; types as declared.
+    /// Keys in any case.
     Strict,
-    /// Keys in any case, with or without underscores; numbers and truth values may be text.
+    /// Keys in any case, with or without underscores.
     Lenient,
 }
 
 /// Other names of fields: struct, name without underscores in lower case, field.
-const ALIASES: &[(&str, &str, &str)] = &[
-    ("CheckType", "args", "ScriptArgs"),
-    ("CheckType", "id", "CheckID"),
-    ("ServiceDefinition", "service", "Name"),
+const ALIASES: &[(&str, &str, &str)] = &[("CheckType", "args", "ScriptArgs")];
+
+/// Fields that callers may send though nothing is made of them here, by struct. They come back in
+/// answers, so clients send them on.
+const IGNORED: &[(&str, &[&str])] = &[
+    ("HealthCheck", &["Namespace"]),
+    ("NodeService", &["ContentHash", "Datacenter", "Namespace"]),
+    ("KvOp", &["Namespace"]),
+    ("SessionArgs", &["ID", "CreateIndex", "ModifyIndex"]),
+    ("KeyringArgs", &["LocalOnly", "RelayFactor", "Token"]),
 ];
+
+/// How the error of a key that names no field begins.
+const UNKNOWN_FIELD: &str = "json: unknown field";
 
 /// Whether a key names a field.
 pub fn same_key(key: &str, field: &str, style: Style) -> bool {
@@ -49,22 +58,6 @@ impl ValueDeserializer {
     pub fn new(value: Value, style: Style) -> Self {
         Self { value, style }
     }
-
-    /// The value with text turned into what it says, where that is allowed.
-    fn scalar(self) -> Value {
-        match (self.style, self.value) {
-            (Style::Lenient, Value::String(text)) => match text.trim() {
-                "" => Value::Null,
-                "true" | "t" | "T" | "True" | "TRUE" => Value::Bool(true),
-                "false" | "f" | "F" | "False" | "FALSE" => Value::Bool(false),
-                digits => match digits.parse::<serde_json::Number>() {
-                    Ok(number) => Value::Number(number),
-                    Err(_) => Value::String(text),
-                },
-            },
-            (_, value) => value,
-        }
-    }
 }
 
 /// The field that a key names; an exact match goes before others.
@@ -87,12 +80,27 @@ fn field_of(
         .copied()
 }
 
+fn is_ignored(key: &str, name: &str, style: Style) -> bool {
+    IGNORED
+        .iter()
+        .filter(|(of, _)| *of == name)
+        .any(|(_, fields)| fields.iter().any(|field| same_key(key, field, style)))
+}
+
+/// An error inside a field, with the field's name; which key is unknown says enough by itself.
+fn within(field: &str, error: Error) -> Error {
+    if error.to_string().starts_with(UNKNOWN_FIELD) {
+        error
+    } else {
+        Error::custom(format_args!("{field}: {error}"))
+    }
+}
+
 macro_rules! numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.scalar() {
+            match self.value {
                 Value::Null => visitor.visit_u64(0),
-                Value::Bool(truth) => visitor.visit_u64(truth.into()),
                 other => other.$method(visitor),
             }
         }
@@ -116,19 +124,15 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.scalar() {
+        match self.value {
             Value::Null => visitor.visit_f64(0.0),
             other => other.deserialize_f64(visitor),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let style = self.style;
-        match self.scalar() {
+        match self.value {
             Value::Null => visitor.visit_bool(false),
-            Value::Number(number) if style == Style::Lenient => {
-                visitor.visit_bool(number.as_f64() != Some(0.0))
-            }
             other => other.deserialize_bool(visitor),
         }
     }
@@ -138,11 +142,9 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match (self.style, self.value) {
-            (_, Value::Null) => visitor.visit_str(""),
-            (Style::Lenient, Value::Number(number)) => visitor.visit_string(number.to_string()),
-            (Style::Lenient, Value::Bool(truth)) => visitor.visit_str(if truth { "1" } else { "0" }),
-            (_, other) => other.deserialize_string(visitor),
+        match self.value {
+            Value::Null => visitor.visit_str(""),
+            other => other.deserialize_string(visitor),
         }
     }
 
@@ -163,8 +165,6 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
         let items = match self.value {
             Value::Null => Vec::new(),
             Value::Array(items) => items,
-            // One thing where a list is wanted stands for a list of one.
-            single @ (Value::String(_) | Value::Object(_)) if style == Style::Lenient => vec![single],
             other => return other.deserialize_seq(visitor),
         };
         visitor.visit_seq(Items { items: items.into_iter(), style })
@@ -194,7 +194,12 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
         };
         let mut known: Vec<(&'static str, Value)> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let Some(field) = field_of(&key, name, fields, style) else { continue };
+            let Some(field) = field_of(&key, name, fields, style) else {
+                if is_ignored(&key, name, style) {
+                    continue;
+                }
+                return Err(Error::custom(format_args!("{UNKNOWN_FIELD} {key:?}")));
+            };
             if value.is_null() {
                 continue;
             }
@@ -252,8 +257,7 @@ impl<'de> MapAccess<'de> for Entries {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let (key, value) = self.value.take().ok_or_else(|| Error::custom("value without key"))?;
-        seed.deserialize(ValueDeserializer::new(value, self.style))
-            .map_err(|error| Error::custom(format_args!("{key}: {error}")))
+        seed.deserialize(ValueDeserializer::new(value, self.style)).map_err(|error| within(&key, error))
     }
 }
 
@@ -274,8 +278,7 @@ impl<'de> MapAccess<'de> for Fields {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let (field, value) = self.value.take().ok_or_else(|| Error::custom("value without key"))?;
-        seed.deserialize(ValueDeserializer::new(value, self.style))
-            .map_err(|error| Error::custom(format_args!("{field}: {error}")))
+        seed.deserialize(ValueDeserializer::new(value, self.style)).map_err(|error| within(field, error))
     }
 }
 
@@ -289,7 +292,7 @@ mod tests {
 
     #[test]
     fn keys_in_any_case() {
-        let body = br#"{"node":"n1","ADDRESS":"10.0.0.1","Service":{"service":"web","port":80,"tags":null},"Whatever":1}"#;
+        let body = br#"{"node":"n1","ADDRESS":"10.0.0.1","Service":{"service":"web","port":80,"tags":null}}"#;
         let request: RegisterRequest = strict(body).unwrap();
         assert_eq!((request.node.as_str(), request.address.as_str()), ("n1", "10.0.0.1"));
         let service = request.service.unwrap();
@@ -302,13 +305,52 @@ mod tests {
             let error = strict::<RegisterRequest>(body.as_bytes()).unwrap_err();
             assert_eq!(error.status, 400, "{body}");
         }
+        for body in [
+            r#"{"Name":"web","Port":"80"}"#,
+            r#"{"Name":"web","Port":true}"#,
+            r#"{"Name":1}"#,
+            r#"{"Name":"web","Tags":"a"}"#,
+            r#"{"Name":"web","EnableTagOverride":"true"}"#,
+            r#"{"Name":"web","Checks":{"TTL":"10s"}}"#,
+        ] {
+            assert_eq!(lenient::<ServiceDefinition>(body.as_bytes()).unwrap_err().status, 400, "{body}");
+        }
     }
 
     #[test]
-    fn registrations_take_snake_case_and_text_numbers() {
-        let body = br#"{"id":"app-1","name":"app","port":"99","enable_tag_override":"true",
+    fn unknown_fields_are_refused_by_name() {
+        for (body, field) in [
+            (r#"{"Node":"n1","WriteRequest":{"Token":"t"}}"#, "WriteRequest"),
+            (r#"{"Node":"n1","Service":{"Service":"web","Tag":"x"}}"#, "Tag"),
+            (r#"{"Node":"n1","Checks":[{"CheckID":"c","ttl":"9s"}]}"#, "ttl"),
+        ] {
+            let error = strict::<RegisterRequest>(body.as_bytes()).unwrap_err();
+            assert_eq!(error.text, format!("Request decode failed: json: unknown field \"{field}\""));
+        }
+        for (body, field) in [
+            (r#"{"ID":"a","Service":"redis"}"#, "Service"),
+            (r#"{"Name":"web","Check":{"ID":"c","TTL":"9s"}}"#, "ID"),
+            (r#"{"Name":"web","Proxy":{"direct":1}}"#, "direct"),
+        ] {
+            let error = lenient::<ServiceDefinition>(body.as_bytes()).unwrap_err();
+            assert_eq!(error.text, format!("Request decode failed: json: unknown field \"{field}\""));
+        }
+        let returned = br#"{"Node":"n1","Service":{"Service":"web","ContentHash":"77","Datacenter":"dc1"}}"#;
+        assert!(strict::<RegisterRequest>(returned).is_ok());
+    }
+
+    #[test]
+    fn what_follows_the_first_value_does_not_matter() {
+        assert_eq!(strict::<RegisterRequest>(br#" {"Node":"n1"} trailing"#).unwrap().node, "n1");
+        let error = strict::<RegisterRequest>(br#"{"Node": "#).unwrap_err();
+        assert_eq!(error.text, "Request decode failed: unexpected EOF");
+    }
+
+    #[test]
+    fn registrations_take_snake_case() {
+        let body = br#"{"id":"app-1","name":"app","port":99,"enable_tag_override":true,
             "tagged_addresses":{"lan":{"address":"10.0.0.1","port":5}},"weights":{"passing":3},
-            "check":{"ttl":"30s","deregister_critical_service_after":"90m","args":["a","b"],"id":"c"}}"#;
+            "check":{"ttl":"30s","deregister_critical_service_after":"90m","args":["a","b"],"check_id":"c"}}"#;
         let service: ServiceDefinition = lenient(body).unwrap();
         assert_eq!((service.id.as_str(), service.port, service.enable_tag_override), ("app-1", 99, true));
         assert_eq!(service.tagged_addresses["lan"].port, 5);

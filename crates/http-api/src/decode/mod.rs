@@ -1,8 +1,8 @@
-//! Bodies of writing requests: JSON, read as leniently as clients of the API expect.
+//! Bodies of writing requests: JSON, read as clients of the API expect.
 //!
-//! Keys match without regard to case; `null` stands for the default of anything; unknown keys are
-//! passed over. Registrations at the agent ([`lenient`]) also take `snake_case` keys and numbers
-//! or truth values written as text.
+//! Keys match without regard to case; `null` stands for the default of anything; a key that names
+//! nothing is refused, so that a misspelt field is not lost in silence. Registrations at the agent
+//! ([`lenient`]) also take `snake_case` keys.
 
 mod de;
 
@@ -28,15 +28,17 @@ pub fn lenient<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     from_value(parse(body)?, Style::Lenient)
 }
 
-/// Reads a body into a tree.
+/// Reads a body into a tree. What comes behind the first value is not looked at.
 ///
 /// # Errors
 /// 400 with the place and the reason.
 pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(refused("EOF"));
+    match serde_json::Deserializer::from_slice(body).into_iter().next() {
+        None => Err(refused("EOF")),
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) if error.is_eof() => Err(refused("unexpected EOF")),
+        Some(Err(error)) => Err(refused(error)),
     }
-    serde_json::from_slice(body).map_err(refused)
 }
 
 /// Reads a tree into a type.
@@ -47,8 +49,16 @@ pub fn from_value<T: DeserializeOwned>(value: Value, style: Style) -> Result<T, 
     T::deserialize(ValueDeserializer::new(value, style)).map_err(refused)
 }
 
+/// What stands before the reason in nearly every answer to a body that cannot be read.
+const REFUSED: &str = "Request decode failed: ";
+
 fn refused(reason: impl std::fmt::Display) -> ApiError {
-    ApiError::bad_request(format!("Request decode failed: {reason}"))
+    ApiError::bad_request(format!("{REFUSED}{reason}"))
+}
+
+/// The bare reason, for endpoints that begin in other words.
+pub fn reason(error: &ApiError) -> &str {
+    error.text.strip_prefix(REFUSED).unwrap_or(&error.text)
 }
 
 /// Takes a key of an object, whatever its case and underscores.

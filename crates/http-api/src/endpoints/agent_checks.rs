@@ -42,8 +42,11 @@ fn registration(body: &[u8], token: &str) -> Result<CheckRegistration, ApiError>
         },
         _ => String::new(),
     };
-    let (service_id, check_token) = (text("ServiceID"), text("Token"));
-    let check: CheckType = decode::from_value(value, Style::Lenient)?;
+    let (id, service_id, check_token) = (text("ID"), text("ServiceID"), text("Token"));
+    let mut check: CheckType = decode::from_value(value, Style::Lenient)?;
+    if !id.is_empty() {
+        check.check_id = id;
+    }
     Ok(CheckRegistration { check, service_id, check_token, token: token.to_owned() })
 }
 

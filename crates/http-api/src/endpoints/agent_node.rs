@@ -4,11 +4,11 @@ use std::str::FromStr as _;
 
 use futures::StreamExt as _;
 
-use super::kv_write::truth;
 use crate::api::error::ApiError;
 use crate::api::types::LogLevel;
 use crate::face::Face;
 use crate::face::call::Call;
+use crate::face::numbers;
 use crate::face::reply::Reply;
 use crate::face::route::Answer;
 
@@ -72,7 +72,7 @@ pub fn reload(face: &Face, call: Call) -> Answer<'_> {
 /// The `enable` parameter of maintenance.
 pub fn enable(call: &Call) -> Result<bool, ApiError> {
     let text = call.params.find("enable").ok_or_else(|| ApiError::bad_request("Missing value for enable"))?;
-    truth(text).ok_or_else(|| ApiError::bad_request(format!("Invalid value for enable: {text:?}")))
+    numbers::truth(text).map_err(|_| ApiError::bad_request(format!("Invalid value for enable: {text:?}")))
 }
 
 /// `PUT /v1/agent/maintenance`.

@@ -12,6 +12,7 @@ use super::fetch::{Fetched, failed_read, read, read_cached, told};
 use crate::api::error::ApiError;
 use crate::face::Face;
 use crate::face::call::Call;
+use crate::face::numbers;
 use crate::face::options::{self, ReadOptions, level};
 use crate::face::reply::Reply;
 use crate::face::route::Answer;
@@ -157,6 +158,6 @@ fn passing_only(call: &Call) -> Option<bool> {
     match call.params.find("passing") {
         None => Some(false),
         Some("") => Some(true),
-        Some(value) => super::kv_write::truth(value),
+        Some(value) => numbers::truth(value).ok(),
     }
 }

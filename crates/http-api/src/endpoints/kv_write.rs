@@ -7,28 +7,12 @@ use model::ops::KvVerb;
 use crate::api::error::ApiError;
 use crate::face::Face;
 use crate::face::call::Call;
-use crate::face::options;
 use crate::face::reply::Reply;
+use crate::face::{numbers, options};
 
-/// A truth value as parameters have it.
-pub fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// A number from a parameter; a malformed one is told with the parameter's name, as 500.
+/// A number from a parameter; a malformed one is the server's fault, to the API.
 fn number(call: &Call, name: &str) -> Result<Option<u64>, ApiError> {
-    call.params
-        .find(name)
-        .map(|text| {
-            text.parse().map_err(|_| {
-                ApiError::internal(format!("Invalid {name} {text:?}: not a number without sign of 64 bits"))
-            })
-        })
-        .transpose()
+    call.params.find(name).map(numbers::unsigned).transpose().map_err(ApiError::internal)
 }
 
 /// 400 when more than one of the parameters is there.

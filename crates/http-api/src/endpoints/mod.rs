@@ -6,6 +6,7 @@ mod agent_health;
 mod agent_node;
 mod agent_services;
 mod catalog;
+mod connect;
 mod coordinate;
 mod event;
 mod fetch;
@@ -85,6 +86,15 @@ pub static ROUTES: &[Route] = &[
     route("/v1/agent/check/warn/", &[Put], agent_checks::warn),
     route("/v1/agent/check/fail/", &[Put], agent_checks::fail),
     route("/v1/agent/check/update/", &[Put], agent_checks::update),
+    route("/v1/agent/connect/ca/roots", &[Get], connect::disabled),
+    route("/v1/agent/connect/ca/leaf/", &[Get], connect::disabled),
+    route("/v1/connect/ca/configuration", &[Get, Put], connect::disabled),
+    route("/v1/connect/ca/roots", &[Get], connect::disabled),
+    route("/v1/connect/intentions", &[Get, Post], connect::disabled),
+    route("/v1/connect/intentions/", &[Get, Put, Delete], connect::disabled),
+    route("/v1/connect/intentions/match", &[Get], connect::disabled),
+    route("/v1/connect/intentions/check", &[Get], connect::disabled),
+    route("/v1/connect/intentions/exact", &[Get, Put, Delete], connect::disabled),
     route("/v1/catalog/register", &[Put], catalog::register),
     route("/v1/catalog/deregister", &[Put], catalog::deregister),
     route("/v1/catalog/datacenters", &[Get], catalog::datacenters),
@@ -109,6 +119,7 @@ pub static ROUTES: &[Route] = &[
     route("/v1/internal/ui/nodes", &[Get], ui::nodes),
     route("/v1/internal/ui/node/", &[Get], ui::node),
     route("/v1/internal/ui/services", &[Get], ui::services),
+    route("/v1/internal/acl/authorize", &[Post], acl::disabled),
     route("/v1/kv/", &[Get, Put, Delete], kv::endpoint),
     route("/v1/operator/raft/configuration", &[Get], operator::raft_configuration),
     route("/v1/operator/raft/peer", &[Delete], operator::raft_remove_peer),

@@ -11,13 +11,14 @@ use model::operator::{
 };
 use model::ops::KeyringOp;
 use model::options::DcSpecificRequest;
+use model::rules::several;
 use serde::Deserialize;
 
-use super::kv_write::truth;
 use crate::api::error::ApiError;
 use crate::decode;
 use crate::face::Face;
 use crate::face::call::Call;
+use crate::face::numbers;
 use crate::face::options::{self, ReadOptions};
 use crate::face::reply::Reply;
 use crate::face::route::{Answer, Verb};
@@ -77,13 +78,13 @@ pub fn autopilot_configuration(face: &Face, mut call: Call) -> Answer<'_> {
             let config = face.road.call::<OperatorAutopilotGetConfiguration>(request(face, &call)?).await?;
             return Ok(Reply::serde(&config));
         }
-        let mut config: AutopilotConfig = decode::strict(&call.take_body().await?)
-            .map_err(|error| bad(format_args!("Error parsing autopilot config: {}", error.text)))?;
+        let mut config: AutopilotConfig = decode::strict(&call.take_body().await?).map_err(|error| {
+            bad(format_args!("Error parsing autopilot config: {}", decode::reason(&error)))
+        })?;
         let cas = call.params.find("cas");
         if let Some(index) = cas {
-            config.modify_index = index
-                .parse()
-                .map_err(|_| bad(format_args!("Error parsing cas value: {index:?} is no number")))?;
+            config.modify_index = numbers::unsigned(index)
+                .map_err(|error| bad(format_args!("Error parsing cas value: {error}")))?;
         }
         let args = AutopilotSetConfigRequest {
             cas: cas.is_some(),
@@ -179,7 +180,7 @@ fn state_json(out: &mut Vec<u8>, state: &AutopilotState) {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Given {
+struct KeyringArgs {
     key: String,
 }
 
@@ -189,8 +190,8 @@ pub fn keyring(face: &Face, mut call: Call) -> Answer<'_> {
         let relay_factor = relay_factor(&call)?;
         let local_only = match call.params.get("local-only") {
             "" => false,
-            text => truth(text)
-                .ok_or_else(|| bad(format_args!("Error parsing local-only: {text:?} is no truth value")))?,
+            text => numbers::truth(text)
+                .map_err(|error| bad(format_args!("Error parsing local-only: {error}")))?,
         };
         if local_only && call.verb != Verb::Get {
             return Err(bad("Invalid use of local-only: local-only can only be set for list requests"));
@@ -198,7 +199,7 @@ pub fn keyring(face: &Face, mut call: Call) -> Answer<'_> {
         let key = if call.verb == Verb::Get {
             String::new()
         } else {
-            decode::strict::<Given>(&call.take_body().await?).map_err(|error| bad(error.text))?.key
+            decode::strict::<KeyringArgs>(&call.take_body().await?).map_err(|error| bad(error.text))?.key
         };
         let operation = match call.verb {
             Verb::Get => KeyringOp::List,
@@ -234,8 +235,8 @@ fn relay_factor(call: &Call) -> Result<u8, ApiError> {
     if text.is_empty() {
         return Ok(0);
     }
-    let number: i64 =
-        text.parse().map_err(|_| bad(format_args!("Error parsing relay factor: {text:?} is no number")))?;
+    let number =
+        numbers::signed(text).map_err(|error| bad(format_args!("Error parsing relay factor: {error}")))?;
     u8::try_from(number).ok().filter(|factor| *factor <= MAX_RELAY_FACTOR).ok_or_else(|| {
         bad(format_args!("Invalid relay-factor: Relay factor must be in range: [0, {MAX_RELAY_FACTOR}]"))
     })
@@ -267,18 +268,7 @@ fn keyring_errors(responses: &[KeyringResponse]) -> Option<String> {
         errors.push(format!("{pool} error: {}", response.error));
         errors.extend(response.messages.iter().map(|(node, message)| format!("{node}: {message}")));
     }
-    if errors.is_empty() {
-        return None;
-    }
-    let noun = if errors.len() == 1 { "error" } else { "errors" };
-    let mut text = format!("{} {noun} occurred:\n", errors.len());
-    for error in &errors {
-        text.push_str("\t* ");
-        text.push_str(error);
-        text.push('\n');
-    }
-    text.push('\n');
-    Some(text)
+    (!errors.is_empty()).then(|| several(&errors))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::fetch::{Fetched, failed_read, read, read_cached, told};
 use crate::api::error::ApiError;
 use crate::decode;
 use crate::face::call::Call;
+use crate::face::numbers;
 use crate::face::options::{self, ReadOptions, level};
 use crate::face::reply::Reply;
 use crate::face::route::{Answer, Verb};
@@ -108,9 +109,6 @@ async fn list(face: &Face, call: &Call) -> Result<Reply, ApiError> {
 
 async fn get(face: &Face, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
-    if !super::session::is_uuid(id) {
-        return Err(ApiError::internal("failed prepared query lookup: UUID must be 36 characters"));
-    }
     let level = level(&query);
     let args = PreparedQuerySpecificRequest { datacenter, query_id: id.to_owned(), options: query };
     Ok(match read::<PreparedQueryGet>(face, args).await {
@@ -137,7 +135,7 @@ fn execution(face: &Face, call: &Call, name: &str) -> Result<PreparedQueryExecut
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let limit = match call.params.get("limit") {
         "" => 0,
-        text => text.parse().map_err(|_| ApiError::internal(format!("Bad limit: {text:?} is no number")))?,
+        text => numbers::signed(text).map_err(|error| ApiError::internal(format!("Bad limit: {error}")))?,
     };
     let mut source = options::source(face, call, &datacenter);
     if source.node == "_ip" {
@@ -151,8 +149,7 @@ fn execution(face: &Face, call: &Call, name: &str) -> Result<PreparedQueryExecut
             segment: face.agent.segment().to_owned(),
             ip: String::new(),
         },
-        connect: call.params.has("connect")
-            && super::kv_write::truth(call.params.get("connect")).unwrap_or(true),
+        connect: call.params.has("connect") && numbers::truth(call.params.get("connect")).unwrap_or(true),
         datacenter,
         limit,
         query_id_or_name: name.to_owned(),

@@ -30,19 +30,19 @@ const SECONDS_BELOW: f64 = 1000.0;
 /// A session as clients ask for it.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Wanted {
+struct SessionArgs {
     lock_delay: Value,
     node: String,
     name: String,
     checks: Option<Vec<String>>,
     node_checks: Option<Vec<String>>,
-    service_checks: Vec<ServiceCheck>,
+    service_checks: Option<Vec<ServiceCheck>>,
     behavior: String,
     #[serde(rename = "TTL")]
     ttl: String,
 }
 
-impl Wanted {
+impl SessionArgs {
     fn into_session(self, local_node: &str) -> Result<Session, ApiError> {
         let alive = || vec![SERF_HEALTH.to_owned()];
         let mut node_checks = self.node_checks.unwrap_or_else(alive);
@@ -87,7 +87,8 @@ fn lock_delay(value: &Value) -> Result<GoDuration, ApiError> {
 pub fn create(face: &Face, mut call: Call) -> Answer<'_> {
     Box::pin(async move {
         let body = call.take_body().await?;
-        let wanted: Wanted = if body.is_empty() { Wanted::default() } else { decode::strict(&body)? };
+        let wanted: SessionArgs =
+            if body.is_empty() { SessionArgs::default() } else { decode::strict(&body)? };
         let args = SessionRequest {
             datacenter: options::datacenter(face, &call),
             op: SessionOp::Create,
@@ -124,11 +125,6 @@ pub fn destroy(face: &Face, call: Call) -> Answer<'_> {
     })
 }
 
-/// Whether a text has the form of the ids that servers give.
-pub fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
-}
-
 fn specific(face: &Face, call: &Call) -> Result<SessionSpecificRequest, ApiError> {
     let ReadOptions { datacenter, query } = options::read(face, call)?;
     let id = session_id(call)?;
@@ -152,9 +148,6 @@ pub fn renew(face: &Face, call: Call) -> Answer<'_> {
 pub fn info(face: &Face, call: Call) -> Answer<'_> {
     Box::pin(async move {
         let args = specific(face, &call)?;
-        if !is_uuid(&args.session_id) {
-            return Err(ApiError::internal("failed session lookup: UUID must be 36 characters"));
-        }
         Ok(match read::<SessionGet>(face, args).await {
             Ok(reply) => sessions(&reply).meta(&reply.meta),
             Err(error) => failed_read(error),
@@ -209,15 +202,14 @@ fn write(out: &mut Vec<u8>, session: &Session) {
     }
     json::strings(object.key(key!("NodeChecks")), &session.node_checks);
     let out = object.key(key!("ServiceChecks"));
-    if session.service_checks.is_empty() {
-        json::null(out);
-    } else {
-        json::array(out, &session.service_checks, |out, check| {
+    match &session.service_checks {
+        None => json::null(out),
+        Some(checks) => json::array(out, checks, |out, check| {
             let mut object = Object::new(out);
             object.str(key!("ID"), &check.id);
             object.str(key!("Namespace"), &check.namespace);
             object.end();
-        });
+        }),
     }
     object.u64(key!("CreateIndex"), session.create_index);
     object.u64(key!("ModifyIndex"), session.modify_index);
@@ -229,7 +221,7 @@ mod tests {
     use super::*;
 
     fn wanted(body: &str) -> Session {
-        decode::strict::<Wanted>(body.as_bytes()).unwrap().into_session("s1").unwrap()
+        decode::strict::<SessionArgs>(body.as_bytes()).unwrap().into_session("s1").unwrap()
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MAX_OPS: usize = 64;
 #[serde(default, rename_all = "PascalCase")]
 struct WantedOp {
     #[serde(rename = "KV")]
-    kv: Option<WantedKv>,
+    kv: Option<KvOp>,
     node: Option<WantedNode>,
     service: Option<WantedService>,
     check: Option<WantedCheck>,
@@ -38,7 +38,7 @@ struct WantedOp {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct WantedKv {
+struct KvOp {
     verb: String,
     key: String,
     value: Blob,
@@ -73,15 +73,18 @@ struct WantedCheck {
 struct Plan {
     ops: Vec<TxnOp>,
     writes: bool,
-    kv_bytes: u64,
+    /// The largest value, and its key.
+    largest: (u64, String),
 }
 
 fn plan(wanted: Vec<WantedOp>) -> Plan {
-    let mut plan = Plan { ops: Vec::with_capacity(wanted.len()), writes: false, kv_bytes: 0 };
+    let mut plan = Plan { ops: Vec::with_capacity(wanted.len()), writes: false, largest: (0, String::new()) };
     for op in wanted {
         let mut out = TxnOp::default();
         if let Some(kv) = op.kv {
-            plan.kv_bytes = plan.kv_bytes.max(kv.value.len() as u64);
+            if kv.value.len() as u64 > plan.largest.0 {
+                plan.largest = (kv.value.len() as u64, kv.key.clone());
+            }
             let verb = KvVerb::from(kv.verb.to_lowercase().as_str());
             plan.writes |= matches!(
                 verb,
@@ -131,18 +134,20 @@ pub fn apply(face: &Face, mut call: Call) -> Answer<'_> {
             max => max.max(max_value),
         };
         let body = call.take_body_up_to(max).await?;
-        let wanted: Vec<WantedOp> = decode::strict(&body)?;
+        let wanted: Vec<WantedOp> = decode::strict(&body).map_err(|error| {
+            ApiError::bad_request(format!("Failed to parse body: {}", decode::reason(&error)))
+        })?;
         if wanted.len() > MAX_OPS {
             return Err(ApiError::new(
                 413,
                 format!("Transaction contains too many operations ({} > {MAX_OPS})", wanted.len()),
             ));
         }
-        let Plan { ops, writes, kv_bytes } = plan(wanted);
-        if kv_bytes > max_value {
+        let Plan { ops, writes, largest: (size, key) } = plan(wanted);
+        if size > max_value {
             return Err(ApiError::new(
                 413,
-                format!("Value of a key is too large: {kv_bytes} bytes, max size: {max_value} bytes"),
+                format!("Value for key {key:?} is too large ({size} > {max_value} bytes)"),
             ));
         }
         if writes {

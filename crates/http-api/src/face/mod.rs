@@ -3,6 +3,8 @@
 pub mod body;
 pub mod call;
 pub mod headers;
+mod namespaces;
+pub mod numbers;
 pub mod options;
 pub mod params;
 pub mod path;
@@ -94,7 +96,7 @@ impl Face {
     fn begin(&self, request: Request<RequestBody>, peer: Peer, config: &Arc<FaceConfig>) -> Begun<'_> {
         let (Parts { method, uri, headers, .. }, body) = request.into_parts();
         let Some(path) = path::decode(uri.path()) else {
-            return Begun::Outside(Reply::text(StatusCode::BAD_REQUEST, "malformed path"));
+            return Begun::Outside(Reply::text(StatusCode::BAD_REQUEST, "400 Bad Request"));
         };
         if !config.unprintable_paths && !path::is_printable(&path) {
             return Begun::Outside(Reply::empty().status(StatusCode::BAD_REQUEST));
@@ -155,16 +157,12 @@ fn refusal(route: &route::Route, call: &Call, method: &Method) -> Option<Reply> 
     let Some(verb) = verb else {
         return Some(Reply::method_not_allowed(method.as_str(), &route.allow()));
     };
-    if !call.params.get("ns").is_empty() {
+    if namespaces::are_told(route.pattern)
+        && let Some(what) = namespaces::named(call)
+    {
         return Some(Reply::text(
             StatusCode::BAD_REQUEST,
-            "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
-        ));
-    }
-    if call.headers.get("x-consul-namespace").is_some_and(|name| !name.is_empty()) {
-        return Some(Reply::text(
-            StatusCode::BAD_REQUEST,
-            "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
+            format!("Bad request: Invalid {what} - Namespaces are a Consul Enterprise feature"),
         ));
     }
     if verb != Verb::Get && !may_write(config, call.peer) {

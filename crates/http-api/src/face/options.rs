@@ -7,6 +7,7 @@ use model::options::{QueryOptions, QuerySource};
 
 use super::Face;
 use super::call::Call;
+use super::numbers;
 use crate::api::error::ApiError;
 
 /// What a read asks for.
@@ -54,7 +55,8 @@ pub fn wait(call: &Call, query: &mut QueryOptions) -> Result<(), ApiError> {
         query.max_query_time = parse_go(wait).map_err(|_| ApiError::bad_request("Invalid wait time"))?;
     }
     if let Some(index) = call.params.find("index").filter(|index| !index.is_empty()) {
-        query.min_query_index = index.parse().map_err(|_| ApiError::bad_request("Invalid index"))?;
+        query.min_query_index =
+            numbers::unsigned(index).map_err(|_| ApiError::bad_request("Invalid index"))?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! `event`: fires a user event.
 
+use filter::regexp;
+
 use crate::api::{Api, CLIENT_FLAGS};
 use crate::command::{Command, Failure, OrFail, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
-use crate::{regexp, ui};
+use crate::ui;
 
 const FLAGS: &[Flag] = &[
     Flag::new("name", Kind::Text, "Name of the event. Required."),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use filter::regexp;
 use serde::Deserialize;
 
 use crate::api::{Api, CLIENT_FLAGS};
 use crate::columns::{columns, row};
 use crate::command::{Command, OrFail, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
-use crate::{regexp, ui};
+use crate::ui;
 
 const ALL_SEGMENTS: &str = "_all";
 

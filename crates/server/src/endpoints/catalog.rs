@@ -10,12 +10,13 @@ use model::catalog::{
     ServiceNode, Weights,
 };
 use model::error::{ErrorKind, RpcError};
-use model::health::HealthCheckDefinition;
+use model::health::{HealthCheck, HealthCheckDefinition};
 use model::methods::{
     CatalogDeregister, CatalogListDatacenters, CatalogListNodes, CatalogListServices, CatalogNodeServiceList,
     CatalogNodeServices, CatalogRegister, CatalogServiceList, CatalogServiceNodes,
 };
 use model::options::{DcSpecificRequest, NodeSpecificRequest, QueryMeta, ServiceSpecificRequest};
+use model::rules::{check_connect, is_any_address};
 use model::scalar::Empty;
 use state::{Select, WatchSet};
 use uuid::Uuid;
@@ -45,14 +46,9 @@ async fn apply_register(core: Arc<Core>, mut args: RegisterRequest) -> Result<Em
 
 /// Checks a registration and fills in what it may leave out.
 fn complete(args: &mut RegisterRequest) -> Result<(), RpcError> {
-    if args.node.is_empty() {
-        return refuse("Must provide node");
-    }
+    complete_node(&args.node, &args.id)?;
     if args.address.is_empty() && !args.skip_node_update {
         return refuse("Must provide address if SkipNodeUpdate is not set");
-    }
-    if !args.id.is_empty() && Uuid::parse_str(&args.id).is_err() {
-        return refuse(format!("Bad node ID: {:?} is not a UUID", args.id));
     }
     if let Some(service) = &mut args.service {
         complete_service(service)?;
@@ -64,9 +60,7 @@ fn complete(args: &mut RegisterRequest) -> Result<(), RpcError> {
         if check.node.is_empty() {
             check.node.clone_from(&args.node);
         }
-        if check.check_id.is_empty() {
-            check.check_id.clone_from(&check.name);
-        }
+        complete_check(check);
         if check.node != args.node {
             return refuse(format!("check node {:?} does not match node {:?}", check.node, args.node));
         }
@@ -101,31 +95,45 @@ fn check_type(definition: &HealthCheckDefinition) -> &'static str {
     }
 }
 
-/// The same for a service, wherever it is written from.
+/// Checks how a node is called, wherever it is written from.
+pub(super) fn complete_node(name: &str, id: &str) -> Result<(), RpcError> {
+    if name.is_empty() {
+        return refuse("Must provide node");
+    }
+    match id.len() {
+        0 => Ok(()),
+        36 if Uuid::try_parse(id).is_ok() => Ok(()),
+        36 => refuse("Bad node ID: uuid is improperly formatted"),
+        _ => refuse("Bad node ID: uuid string is wrong length"),
+    }
+}
+
+/// Fills in what a check may leave out, wherever it is written from.
+pub(super) fn complete_check(check: &mut HealthCheck) {
+    if check.check_id.is_empty() {
+        check.check_id.clone_from(&check.name);
+    }
+}
+
+/// The same for a service.
 pub(super) fn complete_service(service: &mut NodeService) -> Result<(), RpcError> {
+    check_connect(&service.kind, service.port, &service.proxy, service.connect.native)
+        .map_err(|broken| RpcError::new(ErrorKind::Other, broken))?;
     if service.id.is_empty() {
         service.id.clone_from(&service.service);
     }
     if !service.id.is_empty() && service.service.is_empty() {
         return refuse("Must provide service name with ID");
     }
+    // Said here and by the agent, as a registration there is not told what becomes of it here.
+    if is_any_address(&service.address) {
+        return refuse("Invalid service address");
+    }
     let weights = service.weights.get_or_insert_default();
     if *weights == Weights::default() {
         *weights = Weights { passing: 1, warning: 1 };
     }
     weights.passing = weights.passing.max(1);
-    if service.kind == "connect-proxy" {
-        if service.proxy.destination_service_name.is_empty() {
-            return refuse(
-                "1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
-            );
-        }
-        if service.port == 0 {
-            return refuse(
-                "1 error occurred:\n\t* Port or SocketPath must be set for a Connect proxy service\n\n",
-            );
-        }
-    }
     Ok(())
 }
 

@@ -76,7 +76,7 @@ async fn fire(core: Arc<Core>, args: EventFireRequest) -> Result<EventFireRespon
     match core.lan.user_event(&name, args.payload.as_slice(), false).await {
         Ok(Ok(())) => Ok(EventFireResponse::default()),
         Ok(Err(error)) => {
-            refuse(format!("1 error occurred:\n\t* error broadcasting event to segment \"\": {error}\n\n"))
+            refuse(model::rules::several(&[format!("error broadcasting event to segment \"\": {error}")]))
         }
         Err(closed) => refuse(closed.to_string()),
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use model::error::RpcError;
-use model::kv::{IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KvsRequest};
+use model::kv::{DirEntry, IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KvsRequest};
 use model::methods::{KvsApply, KvsGet, KvsList, KvsListKeys};
 use model::ops::KvVerb;
 use model::options::QueryMeta;
 use state::{Answer, WatchSet};
 
-use super::refuse;
+use super::{look_up, refuse};
 use crate::core::{CommandType, Core};
 use crate::read::ReadContext;
 use crate::registry::Registry;
@@ -23,7 +23,7 @@ pub(super) fn register(registry: &mut Registry) {
 
 /// A write. The answer says whether it took place; a plain set or delete always does.
 async fn apply(core: Arc<Core>, args: KvsRequest) -> Result<bool, RpcError> {
-    check(&core, &args.op, &args.dir_ent.key, args.dir_ent.value.len())?;
+    check(&core, &args.op, &args.dir_ent)?;
     // A lock that was lost may not be taken before its delay is over; the clock for that is the
     // leader's, so it is asked before the command is written.
     if args.op == KvVerb::Lock && core.leader_only.lock_delays.is_delayed(&args.dir_ent.key) {
@@ -36,11 +36,15 @@ async fn apply(core: Arc<Core>, args: KvsRequest) -> Result<bool, RpcError> {
 }
 
 /// What holds for a key wherever it is written from.
-pub(super) fn check(core: &Core, verb: &KvVerb, key: &str, value_len: usize) -> Result<(), RpcError> {
+pub(super) fn check(core: &Core, verb: &KvVerb, entry: &DirEntry) -> Result<(), RpcError> {
+    let (key, session) = (&entry.key, &entry.session);
     if key.is_empty() && !matches!(verb, KvVerb::DeleteTree | KvVerb::GetTree) {
         return refuse("Must provide key");
     }
-    if value_len > core.config.kv_max_value_size {
+    if *verb == KvVerb::Lock && !session.is_empty() {
+        look_up("session", session)?;
+    }
+    if entry.value.len() > core.config.kv_max_value_size {
         return refuse(format!(
             "value of key {key:?} exceeds the limit of {} bytes",
             core.config.kv_max_value_size

@@ -36,3 +36,29 @@ pub fn registry() -> Registry {
 fn refuse<T>(text: impl Into<String>) -> Result<T, RpcError> {
     Err(RpcError::new(ErrorKind::Other, text))
 }
+
+/// Refuses an id that none that we give can be; a well-formed one may still be unknown.
+fn look_up(what: &str, id: &str) -> Result<(), RpcError> {
+    let reason = match id.len() {
+        36 if uuid::Uuid::try_parse(id).is_ok() => return Ok(()),
+        36 => "invalid UUID",
+        _ => "UUID must be 36 characters",
+    };
+    refuse(format!("failed {what} lookup: index error: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::look_up;
+
+    #[test]
+    fn ids_have_a_form() {
+        assert!(look_up("session", "11111111-2222-4333-8444-555555555555").is_ok());
+        let text = |id| look_up("session", id).unwrap_err().to_string();
+        assert_eq!(text("x"), "failed session lookup: index error: UUID must be 36 characters");
+        assert_eq!(
+            text("zzzzzzzz-2222-4333-8444-555555555555"),
+            "failed session lookup: index error: invalid UUID"
+        );
+    }
+}

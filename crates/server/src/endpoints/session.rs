@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::duration::{GoDuration, format_go, parse_go};
+use model::duration::{format_go, parse_go};
 use model::error::RpcError;
 use model::methods::{SessionApply, SessionGet, SessionList, SessionNodeSessions, SessionRenew};
 use model::ops::{SessionBehavior, SessionOp};
@@ -12,15 +12,13 @@ use model::session::{IndexedSessions, Session, SessionRequest, SessionSpecificRe
 use state::{Answer, WatchSet};
 use uuid::Uuid;
 
-use super::refuse;
+use super::{look_up, refuse};
 use crate::core::{CommandType, Core};
 use crate::read::ReadContext;
 use crate::registry::Registry;
 
 /// The longest TTL.
 const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest lock delay; more is cut to it.
-const LOCK_DELAY_MAX: GoDuration = GoDuration::from_secs(60);
 
 pub(super) fn register(registry: &mut Registry) {
     registry.call::<SessionApply, _, _>(apply);
@@ -35,7 +33,7 @@ async fn apply(core: Arc<Core>, mut args: SessionRequest) -> Result<String, RpcE
     match args.op {
         SessionOp::Create => complete(&core, &mut args.session)?,
         SessionOp::Destroy if args.session.id.is_empty() => return refuse("Must provide ID"),
-        SessionOp::Destroy => {}
+        SessionOp::Destroy => look_up("session", &args.session.id)?,
         ref other => return refuse(format!("Invalid Session operation '{other}'")),
     }
     let answer = core.propose(CommandType::Session, &args).await?;
@@ -73,7 +71,6 @@ fn complete(core: &Core, session: &mut Session) -> Result<(), RpcError> {
             ));
         }
     }
-    session.lock_delay = session.lock_delay.min(LOCK_DELAY_MAX);
     session.id = Uuid::new_v4().to_string();
     Ok(())
 }
@@ -83,15 +80,18 @@ fn wanted(args: &SessionSpecificRequest) -> &str {
     if args.session_id.is_empty() { &args.session } else { &args.session_id }
 }
 
+/// The same, if it has the form of one.
+fn well_formed(args: &SessionSpecificRequest) -> Result<&str, RpcError> {
+    let id = wanted(args);
+    look_up("session", id).map(|()| id)
+}
+
 fn get(
     cx: &ReadContext<'_>,
     watched: &mut WatchSet,
     args: &SessionSpecificRequest,
 ) -> Result<IndexedSessions, RpcError> {
-    let id = wanted(args);
-    if Uuid::parse_str(id).is_err() {
-        return refuse(format!("failed session lookup: {id:?} is not a UUID"));
-    }
+    let id = well_formed(args)?;
     let (index, session) = cx.view.session(watched, id);
     Ok(IndexedSessions { sessions: session.into_iter().collect(), meta: meta(index) })
 }
@@ -118,8 +118,9 @@ fn node_sessions(
 /// not answer: the session would end while its owner counts on it. And one that was just elected may not
 /// know yet what its predecessor wrote, so "there is none" is said of the newest state only.
 async fn renew(core: Arc<Core>, args: SessionSpecificRequest) -> Result<IndexedSessions, RpcError> {
+    let id = well_formed(&args)?;
     core.ensure_lease().await?;
-    let find = || core.store.view().session(&mut WatchSet::none(), wanted(&args));
+    let find = || core.store.view().session(&mut WatchSet::none(), id);
     let (mut index, mut session) = find();
     if session.is_none() {
         core.linearizable().await?;

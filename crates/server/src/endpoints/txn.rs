@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use model::error::RpcError;
 use model::methods::{TxnApply, TxnRead};
-use model::ops::{KvVerb, ServiceVerb};
+use model::ops::{CheckVerb, KvVerb, NodeVerb, ServiceVerb};
 use model::txn::{TxnError, TxnOp, TxnReadRequest, TxnReadResponse, TxnRequest, TxnResponse};
 use state::Answer;
 
 use crate::core::{CommandType, Core};
-use crate::endpoints::catalog::complete_service;
+use crate::endpoints::catalog::{complete_check, complete_node, complete_service};
 use crate::endpoints::kv;
 use crate::registry::Registry;
 
@@ -56,20 +56,28 @@ fn check(core: &Core, ops: &mut [TxnOp]) -> Vec<TxnError> {
 
 fn check_one(core: &Core, op: &mut TxnOp) -> Result<(), String> {
     if let Some(kv) = &op.kv {
-        kv::check(core, &kv.verb, &kv.dir_ent.key, kv.dir_ent.value.len()).map_err(|e| e.to_string())?;
+        kv::check(core, &kv.verb, &kv.dir_ent).map_err(|e| e.to_string())?;
         if kv.verb == KvVerb::Lock && core.leader_only.lock_delays.is_delayed(&kv.dir_ent.key) {
             return Err(format!("failed to lock key {:?} due to lock delay", kv.dir_ent.key));
         }
     }
-    if let Some(node) = &mut op.node
-        && node.node.datacenter.is_empty()
-    {
-        core.datacenter().clone_into(&mut node.node.datacenter);
+    if let Some(node) = &mut op.node {
+        if node.verb != NodeVerb::Get {
+            complete_node(&node.node.node, &node.node.id).map_err(|e| e.to_string())?;
+        }
+        if node.node.datacenter.is_empty() {
+            core.datacenter().clone_into(&mut node.node.datacenter);
+        }
     }
     if let Some(service) = &mut op.service
         && service.verb != ServiceVerb::Get
     {
         complete_service(&mut service.service).map_err(|e| e.to_string())?;
+    }
+    if let Some(check) = &mut op.check
+        && check.verb != CheckVerb::Get
+    {
+        complete_check(&mut check.check);
     }
     Ok(())
 }

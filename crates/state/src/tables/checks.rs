@@ -81,10 +81,11 @@ impl Writer {
             Some(old) => self.leave_state(&old.status, &key),
             None => {}
         }
-        match self.tables.checks_in.get_mut(&*lower(&check.status)) {
+        match self.tables.checks_in.get_mut(check.status.as_str()) {
             Some(checks) => drop(checks.insert(key, Arc::clone(&check))),
             None => {
-                self.tables.checks_in.insert(name(&check.status), OrdMap::unit(key, Arc::clone(&check)));
+                let state = Arc::from(check.status.as_str());
+                self.tables.checks_in.insert(state, OrdMap::unit(key, Arc::clone(&check)));
             }
         }
         self.touch_check(&node, &check, index);
@@ -95,12 +96,11 @@ impl Writer {
     }
 
     fn leave_state(&mut self, status: &str, key: &InstanceKey) {
-        let status = lower(status);
-        self.touched.add(Thing::ChecksIn(&status));
-        if let Some(checks) = self.tables.checks_in.get_mut(&*status) {
+        self.touched.add(Thing::ChecksIn(status));
+        if let Some(checks) = self.tables.checks_in.get_mut(status) {
             checks.remove(key);
             if checks.is_empty() {
-                self.tables.checks_in.remove(&*status);
+                self.tables.checks_in.remove(status);
             }
         }
     }

@@ -80,8 +80,8 @@ pub(crate) struct Tables {
     pub(crate) connect: OrdMap<Name, OrdMap<InstanceKey, Instance>>,
     /// How many service instances there are.
     pub(crate) instances: usize,
-    /// By state, then node and check id in lower case.
-    pub(crate) checks_in: OrdMap<Name, OrdMap<InstanceKey, Arc<HealthCheck>>>,
+    /// By state as it is written, then node and check id in lower case.
+    pub(crate) checks_in: OrdMap<Arc<str>, OrdMap<InstanceKey, Arc<HealthCheck>>>,
     /// Keys stand beside their entries: comparing through an entry costs a cache miss more.
     pub(crate) kv: OrdMap<Arc<str>, Arc<DirEntry>>,
     /// Keys that a session holds.

@@ -18,7 +18,7 @@ const MAX_LOCK_DELAY: GoDuration = GoDuration::from_secs(60);
 
 /// All checks that a session relies on.
 fn checks(session: &Session) -> impl Iterator<Item = &str> {
-    let of_services = session.service_checks.iter().map(|check| check.id.as_str());
+    let of_services = session.service_checks.iter().flatten().map(|check| check.id.as_str());
     session.checks.iter().chain(&session.node_checks).map(String::as_str).chain(of_services)
 }
 

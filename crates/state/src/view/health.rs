@@ -66,7 +66,7 @@ impl View {
             rows.flat_map(|row| row.checks.values().cloned()).collect()
         } else {
             self.watch(ws, Thing::ChecksIn(state));
-            let checks = tables.checks_in.get(&*lower(state)).into_iter().flatten();
+            let checks = tables.checks_in.get(state).into_iter().flatten();
             checks.filter(|((node, _), _)| wanted(node)).map(|(_, check)| Arc::clone(check)).collect()
         };
         (self.checks_index(ws, node_meta), checks)

@@ -20,7 +20,7 @@ use model::query::{
 use state::{Resolved, View, WatchSet};
 use uuid::Uuid;
 
-use super::refuse;
+use super::{look_up, refuse};
 use crate::core::{CommandType, Core};
 use crate::read::ReadContext;
 use crate::registry::Registry;
@@ -37,21 +37,22 @@ pub(super) fn register(registry: &mut Registry) {
 /// Creates, changes or removes a query; answers its id.
 async fn apply(core: Arc<Core>, mut args: PreparedQueryRequest) -> Result<String, RpcError> {
     let Some(query) = args.query.as_mut() else { return refuse("Invalid prepared query: no query given") };
-    match &args.op {
-        PreparedQueryOp::Create => {
-            if !query.id.is_empty() {
-                return refuse("ID must be empty when creating a new prepared query");
-            }
-            query.id = Uuid::new_v4().to_string();
-            check(query)?;
+    if args.op == PreparedQueryOp::Create {
+        if !query.id.is_empty() {
+            return refuse("ID must be empty when creating a new prepared query");
         }
-        PreparedQueryOp::Update => check(query)?,
+        query.id = Uuid::new_v4().to_string();
+    } else {
+        look_up("prepared query", &query.id)
+            .or_else(|error| refuse(format!("Prepared Query lookup failed: {error}")))?;
+        if core.store.view().query(&mut WatchSet::none(), &query.id).1.is_none() {
+            return refuse(format!("Cannot modify non-existent prepared query: '{}'", query.id));
+        }
+    }
+    match &args.op {
+        PreparedQueryOp::Create | PreparedQueryOp::Update => check(query)?,
         PreparedQueryOp::Delete => {}
         other => return refuse(format!("Unknown prepared query operation: {other}")),
-    }
-    let existing = core.store.view().query(&mut WatchSet::none(), &query.id).1;
-    if args.op != PreparedQueryOp::Create && existing.is_none() {
-        return refuse(format!("Cannot modify non-existent prepared query: '{}'", query.id));
     }
     let id = query.id.clone();
     core.propose(CommandType::PreparedQuery, &args).await?;
@@ -83,7 +84,8 @@ fn check(query: &mut PreparedQuery) -> Result<(), RpcError> {
         }
     }
     template::check(query)
-        .map_err(|error| RpcError::new(ErrorKind::Other, format!("failed compiling template: {error}")))
+        .map_err(|error| RpcError::new(ErrorKind::Other, format!("failed compiling template: {error}")))?;
+    if query.session.is_empty() { Ok(()) } else { look_up("session", &query.session) }
 }
 
 /// A query by its id. One that is not there is an error, as its callers expect.
@@ -92,9 +94,7 @@ fn get(
     watched: &mut WatchSet,
     args: &PreparedQuerySpecificRequest,
 ) -> Result<IndexedPreparedQueries, RpcError> {
-    if Uuid::parse_str(&args.query_id).is_err() {
-        return refuse(format!("failed prepared query lookup: {:?} is not a UUID", args.query_id));
-    }
+    look_up("prepared query", &args.query_id)?;
     let (index, query) = cx.view.query(watched, &args.query_id);
     match query {
         Some(query) => Ok(IndexedPreparedQueries { queries: vec![query], meta: meta(index) }),

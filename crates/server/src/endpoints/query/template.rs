@@ -4,8 +4,8 @@
 //! the template's regular expression, empty if it does not match), `agent.segment`. `$${` writes a
 //! literal `${`.
 
+use filter::regexp;
 use model::query::PreparedQuery;
-use regex::Regex;
 
 /// The only type of template.
 const NAME_PREFIX: &str = "name_prefix_match";
@@ -84,7 +84,7 @@ pub(super) fn fill(query: &PreparedQuery, name: &str) -> Result<PreparedQuery, T
     }
     let mut groups = Vec::new();
     if !template.regexp.is_empty() {
-        let regex = Regex::new(&template.regexp).map_err(|error| TemplateError::Regexp(error.to_string()))?;
+        let regex = regexp::compile(&template.regexp).map_err(TemplateError::Regexp)?;
         if let Some(captures) = regex.captures(name) {
             groups =
                 captures.iter().map(|group| group.map_or("", |group| group.as_str()).to_owned()).collect();
