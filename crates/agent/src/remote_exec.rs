@@ -147,9 +147,9 @@ impl Output<'_> {
             datacenter: self.exec.datacenter.clone(),
             op: KvVerb::Lock,
             dir_ent: DirEntry {
-                key: key.clone(),
+                key: key.as_str().into(),
                 value: value.into(),
-                session: self.session.clone(),
+                session: self.session.as_str().into(),
                 ..DirEntry::default()
             },
             token: (self.exec.token)(),

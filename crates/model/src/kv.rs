@@ -8,16 +8,16 @@ use crate::ops::{KvVerb, TombstoneOp};
 use crate::options::{QueryMeta, QueryOptions};
 use crate::scalar::Blob;
 
-/// A key of the KV store.
+/// A key of the KV store. There may be millions of them, so its parts have no room to grow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct DirEntry {
     pub create_index: u64,
     pub flags: u64,
-    pub key: String,
+    pub key: Box<str>,
     pub lock_index: u64,
     pub modify_index: u64,
-    pub session: String,
+    pub session: Box<str>,
     pub value: Blob,
 }
 

@@ -144,6 +144,8 @@ impl Core {
         msgpack::to_writer_vec(&mut command, body).map_err(|error| {
             RpcError::new(ErrorKind::Other, format!("cannot encode the command: {error}"))
         })?;
+        // It stays in memory for a while, and the space it did not grow into would too.
+        command.shrink_to_fit();
         let (_, answer) = self.raft.propose(Bytes::from(command)).await.map_err(write_error)?;
         match answer {
             Answer::Error(text) => Err(RpcError::from_text(text)),

@@ -10,8 +10,15 @@ use std::collections::VecDeque;
 use crate::entry;
 use crate::types::alias::Entry;
 
-/// Durable entries are kept up to this many bytes.
+/// Durable entries are kept up to this many bytes, what holds them included.
 const KEEP_BYTES: usize = 2 << 20;
+
+/// Bytes in memory of an entry: its place in the queue, which grows by doubling, the payload, and the
+/// count of those who share that.
+fn weight(entry: &Entry) -> usize {
+    const SHARED: usize = 32;
+    2 * size_of::<Entry>() + SHARED + entry::size_hint(entry)
+}
 
 #[derive(Debug, Default)]
 pub struct Tail {
@@ -33,7 +40,7 @@ impl Tail {
 
     pub fn append(&mut self, entries: &[Entry]) {
         for e in entries {
-            self.bytes += entry::size_hint(e);
+            self.bytes += weight(e);
             self.entries.push_back(e.clone());
         }
     }
@@ -82,14 +89,14 @@ impl Tail {
 
     fn pop_front(&mut self) {
         if let Some(e) = self.entries.pop_front() {
-            self.bytes -= entry::size_hint(&e);
+            self.bytes -= weight(&e);
         }
         self.give_back();
     }
 
     fn pop_back(&mut self) {
         if let Some(e) = self.entries.pop_back() {
-            self.bytes -= entry::size_hint(&e);
+            self.bytes -= weight(&e);
         }
         self.give_back();
     }

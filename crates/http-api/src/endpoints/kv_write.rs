@@ -33,7 +33,7 @@ pub async fn put(face: &Face, mut call: Call) -> Result<Reply, ApiError> {
         return Err(missing_key());
     }
     conflict(&call, &["cas", "acquire", "release"])?;
-    let mut entry = DirEntry { key: call.rest().to_owned(), ..DirEntry::default() };
+    let mut entry = DirEntry { key: call.rest().into(), ..DirEntry::default() };
     let mut op = KvVerb::Set;
     if let Some(flags) = number(&call, "flags")? {
         entry.flags = flags;
@@ -43,11 +43,11 @@ pub async fn put(face: &Face, mut call: Call) -> Result<Reply, ApiError> {
         op = KvVerb::Cas;
     }
     if let Some(session) = call.params.find("acquire") {
-        session.clone_into(&mut entry.session);
+        entry.session = session.into();
         op = KvVerb::Lock;
     }
     if let Some(session) = call.params.find("release") {
-        session.clone_into(&mut entry.session);
+        entry.session = session.into();
         op = KvVerb::Unlock;
     }
     let max = call.config.kv_max_value_size;
@@ -58,7 +58,7 @@ pub async fn put(face: &Face, mut call: Call) -> Result<Reply, ApiError> {
 /// `DELETE`: a key, a key at an index, or a tree.
 pub async fn delete(face: &Face, call: Call) -> Result<Reply, ApiError> {
     conflict(&call, &["recurse", "cas"])?;
-    let mut entry = DirEntry { key: call.rest().to_owned(), ..DirEntry::default() };
+    let mut entry = DirEntry { key: call.rest().into(), ..DirEntry::default() };
     let mut op = KvVerb::Delete;
     if call.params.has("recurse") {
         op = KvVerb::DeleteTree;

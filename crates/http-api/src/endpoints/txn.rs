@@ -97,10 +97,10 @@ fn plan(wanted: Vec<WantedOp>) -> Plan {
                     | KvVerb::Unlock
             );
             let dir_ent = DirEntry {
-                key: kv.key,
+                key: kv.key.into(),
                 value: kv.value,
                 flags: kv.flags,
-                session: kv.session,
+                session: kv.session.into(),
                 modify_index: kv.index,
                 ..DirEntry::default()
             };

@@ -58,7 +58,7 @@ pub(crate) fn write(tables: &Tables, to: &mut dyn io::Write, last_index: u64) ->
                 }
             }
             command::SESSION => all(&mut out, *kind, tables.sessions.values())?,
-            command::KVS => all(&mut out, *kind, tables.kv.values())?,
+            command::KVS => all(&mut out, *kind, tables.kv.iter())?,
             command::TOMBSTONE => tombstones(tables, &mut out)?,
             command::PREPARED_QUERY => all(&mut out, *kind, tables.queries.values())?,
             command::AUTOPILOT => all(&mut out, *kind, tables.autopilot.iter())?,
@@ -126,7 +126,7 @@ fn registration(
 
 fn tombstones(tables: &Tables, out: &mut Records<'_>) -> io::Result<()> {
     for (key, tombstone) in &tables.tombstones {
-        let record = DirEntry { key: key.to_string(), modify_index: tombstone.index, ..DirEntry::default() };
+        let record = DirEntry { key: (&**key).into(), modify_index: tombstone.index, ..DirEntry::default() };
         out.put(command::TOMBSTONE, &record)?;
     }
     Ok(())

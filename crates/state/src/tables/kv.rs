@@ -29,10 +29,7 @@ impl Tables {
 
     /// The entries below a prefix in the order of their bytes.
     pub(crate) fn keys_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<DirEntry>> {
-        self.kv
-            .range::<_, str>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
-            .map(|(_, entry)| entry)
-            .take_while(move |entry| entry.key.starts_with(prefix))
+        self.kv.from(prefix).take_while(move |entry| entry.key.starts_with(prefix))
     }
 
     /// The newest tombstone at or below a prefix, or of a tree that contains it.
@@ -112,22 +109,17 @@ impl Writer {
     pub(crate) fn put_key(&mut self, entry: Arc<DirEntry>) {
         self.tables.indexes.raise(Table::Kvs, entry.modify_index);
         self.touched.add_key(&entry.key);
-        let key = match self.tables.kv.get_key_value(entry.key.as_str()) {
-            Some((key, _)) => Arc::clone(key),
-            None => Arc::from(entry.key.as_str()),
-        };
-        let old = self.tables.kv.insert(Arc::clone(&key), Arc::clone(&entry));
+        let old = self.tables.kv.insert(Arc::clone(&entry));
         let held_before = old.as_ref().map_or("", |old| &old.session);
-        if held_before != entry.session {
+        if held_before != &*entry.session {
             if !held_before.is_empty() {
                 self.let_go(held_before, &entry.key);
             }
             if !entry.session.is_empty() {
-                match self.tables.held.get_mut(entry.session.as_str()) {
+                let key = Arc::from(&*entry.key);
+                match self.tables.held.get_mut(&*entry.session) {
                     Some(keys) => drop(keys.insert(key)),
-                    None => {
-                        self.tables.held.insert(Arc::from(entry.session.as_str()), OrdSet::unit(key));
-                    }
+                    None => drop(self.tables.held.insert(Arc::from(&*entry.session), OrdSet::unit(key))),
                 }
             }
         }
@@ -152,7 +144,7 @@ impl Writer {
     }
 
     fn drop_key(&mut self, entry: &DirEntry) {
-        self.tables.kv.remove(entry.key.as_str());
+        self.tables.kv.remove(&entry.key);
         if !entry.session.is_empty() {
             self.let_go(&entry.session, &entry.key);
         }
@@ -203,7 +195,7 @@ impl Writer {
         if entry.session.is_empty() {
             return Err(missing_session());
         }
-        if !self.tables.sessions.contains_key(entry.session.as_str()) {
+        if !self.tables.sessions.contains_key(&*entry.session) {
             return Err(Refusal::text(format!("invalid session {:?}", entry.session)));
         }
         entry.lock_index = match self.tables.key(&entry.key) {
@@ -224,7 +216,7 @@ impl Writer {
             Some(old) if old.session == entry.session => entry.lock_index = old.lock_index,
             _ => return Ok(None),
         }
-        entry.session.clear();
+        entry.session = Box::default();
         Ok(Some(self.kv_set(entry, true)))
     }
 

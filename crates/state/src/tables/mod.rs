@@ -7,6 +7,7 @@ pub(crate) mod catalog;
 pub(crate) mod checks;
 pub(crate) mod coordinates;
 pub(crate) mod indexes;
+pub(crate) mod keys;
 pub(crate) mod kv;
 pub(crate) mod nodes;
 pub(crate) mod operator;
@@ -21,7 +22,6 @@ use model::catalog::{Node, NodeService};
 use model::coordinate::Coordinate;
 use model::health::{CheckServiceNode, HealthCheck};
 use model::internal::SystemMetadataEntry;
-use model::kv::DirEntry;
 use model::operator::AutopilotConfig;
 use model::query::PreparedQuery;
 use model::session::Session;
@@ -31,6 +31,7 @@ use crate::text::Name;
 use crate::watch::Touched;
 
 use self::indexes::Indexes;
+use self::keys::Keys;
 use self::kv::Tombstone;
 
 /// A node with what it carries.
@@ -82,8 +83,7 @@ pub(crate) struct Tables {
     pub(crate) instances: usize,
     /// By state as it is written, then node and check id in lower case.
     pub(crate) checks_in: OrdMap<Arc<str>, OrdMap<InstanceKey, Arc<HealthCheck>>>,
-    /// Keys stand beside their entries: comparing through an entry costs a cache miss more.
-    pub(crate) kv: OrdMap<Arc<str>, Arc<DirEntry>>,
+    pub(crate) kv: Keys,
     /// Keys that a session holds.
     pub(crate) held: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
     pub(crate) tombstones: OrdMap<Arc<str>, Tombstone>,

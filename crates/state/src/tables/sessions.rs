@@ -118,7 +118,7 @@ impl Writer {
                 self.kv_delete(&key);
             } else if let Some(entry) = self.tables.key(&key) {
                 let mut entry = (**entry).clone();
-                entry.session.clear();
+                entry.session = Box::default();
                 self.kv_set(entry, true);
             }
             if delay > GoDuration::ZERO {

@@ -47,7 +47,7 @@ impl View {
         let (index, entries) = self.below(ws, prefix);
         let mut keys: Vec<String> = Vec::new();
         for entry in &entries {
-            let key = entry.key.as_str();
+            let key = &*entry.key;
             let cut = if separator.is_empty() {
                 None
             } else {
