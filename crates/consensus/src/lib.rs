@@ -15,6 +15,7 @@
 //!
 //! Timing and elections are described in [`timing`].
 
+mod background;
 pub mod entry;
 mod error;
 mod fsm;
@@ -28,6 +29,7 @@ pub mod snapshot;
 pub mod timing;
 mod types;
 
+pub use background::background;
 pub use error::ConsensusError;
 pub use fsm::{Fsm, SnapshotWriter};
 pub use net::{AddressBook, BoxedIo, Io, RaftDial};

@@ -26,6 +26,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::background::background;
 use crate::fsm::{Fsm, SnapshotWriter};
 use crate::restore::{Piece, Session};
 use crate::snapshot::{SnapshotData, SnapshotStore};
@@ -43,6 +44,10 @@ pub struct Progress {
     /// Application index up to which entries were applied.
     applied: AtomicU64,
     offset: AtomicU64,
+    /// Bytes of commands applied in this life of the server.
+    bytes: AtomicU64,
+    /// How many of these the newest snapshot holds.
+    bytes_kept: AtomicU64,
     restoring: AtomicBool,
     /// Signalled when a snapshot would be useful now.
     pub snapshot_wanted: Notify,
@@ -56,12 +61,25 @@ impl Progress {
     pub fn offset(&self) -> u64 {
         self.offset.load(Ordering::Acquire)
     }
+
+    /// Bytes of commands that a restart would have to apply again.
+    pub fn bytes_since_snapshot(&self) -> u64 {
+        let kept = self.bytes_kept.load(Ordering::Relaxed);
+        self.bytes.load(Ordering::Relaxed).saturating_sub(kept)
+    }
+
+    /// A snapshot is on disk that holds what had been applied when there were so many bytes.
+    pub fn kept(&self, bytes: u64) {
+        self.bytes_kept.fetch_max(bytes, Ordering::Relaxed);
+    }
 }
 
 /// A consistent copy of the state, not yet written.
 pub struct Capture {
     pub meta: SnapshotMeta,
     pub offset: u64,
+    /// Of the commands that are in it, see [`Progress::kept`].
+    pub bytes: u64,
     pub writer: SnapshotWriter,
 }
 
@@ -98,6 +116,7 @@ impl<F: Fsm> Machine<F> {
         Some(Capture {
             meta: SnapshotMeta { last_log_id: Some(self.applied?), last_membership: self.membership.clone() },
             offset: self.offset,
+            bytes: self.progress.bytes.load(Ordering::Relaxed),
             writer: self.fsm.snapshot(),
         })
     }
@@ -203,6 +222,9 @@ impl<F: Fsm> RaftStateMachine<TypeConfig> for Machine<F> {
                 return Err(io::Error::other(format!("entry {index} follows where {expected} should")));
             }
             let visible = index + self.offset;
+            if let EntryPayload::Normal(command) = &entry.payload {
+                self.progress.bytes.fetch_add(command.data.len() as u64, Ordering::Relaxed);
+            }
             match entry.payload {
                 EntryPayload::Normal(command) if command.kind == CommandKind::Apply => {
                     self.applied = Some(entry.log_id);
@@ -271,6 +293,7 @@ impl<F: Fsm> RaftStateMachine<TypeConfig> for Machine<F> {
             store.adopt(&kept, snapshot).map(|_| ())
         })
         .await?;
+        self.progress.kept(self.progress.bytes.load(Ordering::Relaxed));
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.offset = offset;
@@ -322,5 +345,5 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 /// Writes a captured state as the newest snapshot.
 pub async fn write(store: Arc<SnapshotStore>, capture: Capture) -> io::Result<Snapshot> {
-    blocking(move || store.write(&capture.meta, capture.offset, |out| (capture.writer)(out))).await
+    background(move || store.write(&capture.meta, capture.offset, |out| (capture.writer)(out))).await
 }

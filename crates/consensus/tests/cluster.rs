@@ -322,6 +322,33 @@ async fn snapshots_are_kept_and_the_log_is_cut() {
     agree(&[&server], 901).await;
 }
 
+/// A few large commands make a log as long as many small ones do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heavy_log_is_cut_whatever_the_number_of_its_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut c = config(1, Some(dir.path().join("1")));
+    c.snapshot_bytes = 1 << 20;
+    c.snapshot_interval = Duration::from_secs(3600);
+    let server = Server::start(&net, c).await;
+    server.node.bootstrap([(id(1), address(1))]).await.unwrap();
+    leader(std::slice::from_ref(&server)).await;
+    let last_snapshot = || server.node.stats()["last_snapshot_index"].parse::<u64>().unwrap();
+    let large = "x".repeat(64 << 10);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let before = last_snapshot();
+        // More than the allowance, and more than the snapshot before.
+        for _ in 0..40 {
+            server.propose(large.clone()).await;
+        }
+        until("a snapshot is taken", Duration::from_secs(20), || (last_snapshot() > before).then_some(()))
+            .await;
+        seen.push(last_snapshot());
+    }
+    assert!(seen[0] < seen[1], "{seen:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_restore_replaces_the_state_everywhere() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! What every part of a server shares: the state, the log, the ways to other servers.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,18 +141,38 @@ impl Core {
 
     /// Writes a command to the log and waits until it is applied here.
     pub(crate) async fn propose(&self, kind: CommandType, body: &impl Serialize) -> Result<Answer, RpcError> {
-        let mut command = vec![kind as u8];
-        msgpack::to_writer_vec(&mut command, body).map_err(|error| {
-            RpcError::new(ErrorKind::Other, format!("cannot encode the command: {error}"))
-        })?;
-        // It stays in memory for a while, and the space it did not grow into would too.
-        command.shrink_to_fit();
-        let (_, answer) = self.raft.propose(Bytes::from(command)).await.map_err(write_error)?;
+        let command = encode(kind, body)?;
+        let (_, answer) = self.raft.propose(command).await.map_err(write_error)?;
         match answer {
             Answer::Error(text) => Err(RpcError::from_text(text)),
             answer => Ok(answer),
         }
     }
+}
+
+/// Space to encode in is kept up to this size.
+const SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A command as the log holds it. The log keeps it in memory for a while, so it gets exactly the bytes
+/// it takes; what it would leave behind while it grows is spared by growing elsewhere.
+fn encode(kind: CommandType, body: &impl Serialize) -> Result<Bytes, RpcError> {
+    ENCODED.with_borrow_mut(|space| {
+        space.clear();
+        space.push(kind as u8);
+        let encoded = msgpack::to_writer_vec(space, body);
+        let command = Bytes::copy_from_slice(space);
+        if space.capacity() > SCRATCH {
+            *space = Vec::new();
+        }
+        encoded.map_err(|error| {
+            RpcError::new(ErrorKind::Other, format!("cannot encode the command: {error}"))
+        })?;
+        Ok(command)
+    })
 }
 
 /// A write that certainly did not run may be tried at the next leader; one that may have run may not.

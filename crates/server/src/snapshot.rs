@@ -30,6 +30,40 @@ pub const RESTORE: i64 = 1;
 /// The longest request or answer in front of an archive.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Read and written at once while an archive is made.
+const BUFFER: usize = 64 << 10;
+/// Bytes after which a file of a save is put on the disk.
+const SYNC_EVERY: usize = 4 << 20;
+
+/// A file that goes to the disk bit by bit. If the kernel wrote it as a whole, the log's own syncs
+/// would wait behind it.
+struct Paced {
+    file: File,
+    unsynced: usize,
+}
+
+impl Paced {
+    fn new(file: File) -> Self {
+        Self { file, unsynced: 0 }
+    }
+}
+
+impl io::Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= SYNC_EVERY {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// An archive on its way.
 pub type ArchiveReader = Box<dyn AsyncRead + Send + Unpin>;
 
@@ -165,19 +199,20 @@ impl Core {
             size: 0,
         };
         let query_meta = QueryMeta { index, ..self.query_meta() };
-        let archive = tokio::task::spawn_blocking(move || -> io::Result<File> {
-            let mut state = io::BufWriter::new(tempfile::tempfile()?);
+        let archive = consensus::background(move || {
+            let mut state = io::BufWriter::with_capacity(BUFFER, Paced::new(tempfile::tempfile()?));
             view.write_snapshot(&mut state, index)?;
-            let mut state = state.into_inner().map_err(io::Error::other)?;
+            let mut state = state.into_inner().map_err(io::IntoInnerError::into_error)?.file;
             meta.size = state.stream_position()?;
             state.rewind()?;
-            let mut archive = snapshot::write(tempfile::tempfile()?, &meta, io::BufReader::new(state))
-                .map_err(io::Error::other)?;
+            let state = io::BufReader::with_capacity(BUFFER, state);
+            let mut archive = snapshot::write(Paced::new(tempfile::tempfile()?), &meta, state)
+                .map_err(io::Error::other)?
+                .file;
             archive.rewind()?;
             Ok(archive)
         })
         .await
-        .map_err(|error| failed("failed to create snapshot", error))?
         .map_err(|error| failed("failed to create snapshot", error))?;
         Ok((query_meta, Box::new(tokio::fs::File::from_std(archive))))
     }

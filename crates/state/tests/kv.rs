@@ -279,7 +279,7 @@ fn transactions_tell_why_locks_fail() {
         ]
     );
     assert!(m.txn(vec![session_op(S1)]).errors.is_empty());
-    assert_eq!(m.store.view().kv_get(&mut none(), "l").1.unwrap().session, "");
+    assert_eq!(m.store.view().kv_get(&mut none(), "l").1.unwrap().session, "".into());
 }
 
 #[test]

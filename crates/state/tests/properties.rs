@@ -222,7 +222,8 @@ fn run(m: &mut Machine, naive: &Naive, step: &Step) -> Answer {
         let index = naive.keys.get(&key(k)).map_or(0, |key| key.modified);
         if right { index } else { u64::MAX }
     };
-    let of = |s: u8, k: u8| DirEntry { session: name("s", s), value: vec![s].into(), ..entry(&key(k), "") };
+    let of =
+        |s: u8, k: u8| DirEntry { session: name("s", s).into(), value: vec![s].into(), ..entry(&key(k), "") };
     match *step {
         Step::Set(k, v) => m.kv(KvVerb::Set, DirEntry { value: vec![v].into(), ..entry(&key(k), "") }),
         Step::Delete(k) => m.kv(KvVerb::Delete, entry(&key(k), "")),
@@ -275,7 +276,7 @@ fn compare(store: &Store, naive: &Naive) -> Result<(), TestCaseError> {
                 locked: entry.lock_index,
                 session,
             };
-            (entry.key.clone(), key)
+            (entry.key.to_string(), key)
         })
         .collect();
     prop_assert_eq!(&keys, &naive.keys);

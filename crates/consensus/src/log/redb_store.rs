@@ -28,7 +28,7 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: &[u8] = b"1";
 /// Page cache; the newest entries are held by `Tail`, so this serves the tree's branches.
-const CACHE_BYTES: usize = 2 << 20;
+const CACHE_BYTES: usize = 1 << 20;
 /// Records are cut at this size, so that reading or removing part of one stays cheap.
 const RECORD_BYTES: usize = 64 << 10;
 /// Records removed by one write after a purge: a purge of everything at once would hold

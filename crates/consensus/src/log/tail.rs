@@ -11,7 +11,7 @@ use crate::entry;
 use crate::types::alias::Entry;
 
 /// Durable entries are kept up to this many bytes, what holds them included.
-const KEEP_BYTES: usize = 2 << 20;
+const KEEP_BYTES: usize = 1 << 20;
 
 /// Bytes in memory of an entry: its place in the queue, which grows by doubling, the payload, and the
 /// count of those who share that.

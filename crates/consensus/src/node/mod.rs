@@ -52,6 +52,9 @@ pub struct Config {
     pub timings: Timings,
     /// Entries after which a snapshot is taken (`raft_snapshot_threshold`, 16384).
     pub snapshot_threshold: u64,
+    /// Bytes of commands after which one is taken, however few entries they are; not before they
+    /// are as many as the snapshot itself, so that writing it does not cost more than they did.
+    pub snapshot_bytes: u64,
     /// How often that is looked at (`raft_snapshot_interval`, 30 s).
     pub snapshot_interval: Duration,
     /// Entries kept behind a snapshot for followers that lag (`raft_trailing_logs`, 10240).
@@ -70,6 +73,7 @@ impl Config {
             datacenter: datacenter.into(),
             timings: Timings::default(),
             snapshot_threshold: 16384,
+            snapshot_bytes: 64 << 20,
             snapshot_interval: Duration::from_secs(30),
             trailing_logs: 10240,
             propose_timeout: Duration::from_secs(30),

@@ -21,7 +21,8 @@ const URGENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Takes a snapshot when enough entries were applied since the last one. It is
 /// looked at once in every interval to twice the interval, so that servers do not
-/// all write at once; a fast growing log is looked at every second.
+/// all write at once; a fast growing log is looked at every second, because all of
+/// it has to be applied again after a restart.
 pub async fn run<F: Fsm>(node: Consensus<F>, (): ()) {
     let config = &node.shared.config;
     loop {
@@ -31,7 +32,8 @@ pub async fn run<F: Fsm>(node: Consensus<F>, (): ()) {
         while tokio::time::Instant::now() < wake && !wanted {
             tokio::select! {
                 () = tokio::time::sleep(URGENT_CHECK.min(pause)) => {
-                    wanted = since_snapshot(&node) > config.snapshot_threshold.saturating_mul(URGENT);
+                    wanted = since_snapshot(&node) > config.snapshot_threshold.saturating_mul(URGENT)
+                        || is_heavy(&node);
                 }
                 () = node.shared.progress.snapshot_wanted.notified() => wanted = true,
             }
@@ -50,6 +52,13 @@ fn since_snapshot<F: Fsm>(node: &Consensus<F>) -> u64 {
     let metrics = metrics.borrow_watched();
     let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     index(metrics.last_applied).saturating_sub(index(metrics.snapshot))
+}
+
+/// Whether applying the log again would take longer than reading a snapshot.
+fn is_heavy<F: Fsm>(node: &Consensus<F>) -> bool {
+    let shared = &node.shared;
+    let snapshot = shared.snapshots.current().map_or(0, |s| s.snapshot.size);
+    shared.progress.bytes_since_snapshot() > shared.config.snapshot_bytes.max(snapshot)
 }
 
 impl<F: Fsm> Consensus<F> {
@@ -74,10 +83,12 @@ impl<F: Fsm> Consensus<F> {
             return Ok(index);
         }
         let began = Instant::now();
+        let bytes = capture.bytes;
         machine::write(shared.snapshots.clone(), capture)
             .await
             .map_err(|e| ConsensusError::Storage(e.to_string()))?;
         telemetry::snapshot_written(began);
+        shared.progress.kept(bytes);
         shared.raft.trigger().snapshot().await?;
         shared
             .raft
