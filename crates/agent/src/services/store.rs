@@ -4,10 +4,14 @@
 //! Files are replaced whole, readable by their owner only. What cannot be read is passed over with
 //! a warning: one damaged file does not cost the others.
 
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::BuildHasher as _;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_api::ApiError;
@@ -15,6 +19,7 @@ use md5::{Digest as _, Md5};
 use model::catalog::NodeService;
 use model::definition::CheckType;
 use model::health::HealthCheck;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -56,18 +61,33 @@ struct KeptState {
     expires: i64,
 }
 
+/// What the file of a TTL check says, in short.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    digest: u64,
+    expires: i64,
+}
+
 /// The folders below the data directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     services: PathBuf,
     checks: PathBuf,
     states: PathBuf,
+    told: Arc<Mutex<HashMap<String, Told>>>,
+    hasher: RandomState,
 }
 
 impl Store {
     pub fn new(data_dir: PathBuf) -> Self {
         let checks = data_dir.join("checks");
-        Self { services: data_dir.join("services"), states: checks.join("state"), checks }
+        Self {
+            services: data_dir.join("services"),
+            states: checks.join("state"),
+            checks,
+            told: Arc::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     pub async fn put_service(
@@ -100,7 +120,8 @@ impl Store {
         self.write(&self.checks, &check.check_id, kept, true).await
     }
 
-    /// Notes what a TTL check was told, good until its time is over.
+    /// Notes what a TTL check was told, good until its time is over. The same again is written when half
+    /// of that has passed: an application that feeds its check often does not make a file each time.
     pub async fn put_ttl_state(
         &self,
         id: &str,
@@ -108,10 +129,22 @@ impl Store {
         output: &str,
         ttl: Duration,
     ) -> Result<(), ApiError> {
-        let expires = unix_now().saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+        let now = unix_now();
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let expires = now.saturating_add(seconds);
+        let digest = self.hasher.hash_one((status, output));
+        if let Some(there) = self.told.lock().get(id)
+            && there.digest == digest
+            && there.expires <= expires
+            && there.expires.saturating_sub(now) > seconds / 2
+        {
+            return Ok(());
+        }
         let kept = json!({ "CheckID": id, "Output": output, "Status": status, "Expires": expires });
         // Worth little after a crash of the machine: such a check is fed again soon or expires.
-        self.write(&self.states, id, kept, false).await
+        self.write(&self.states, id, kept, false).await?;
+        self.told.lock().insert(id.to_owned(), Told { digest, expires });
+        Ok(())
     }
 
     /// What a TTL check was told last, status and output, unless its time is over.
@@ -145,6 +178,7 @@ impl Store {
 
     /// Forgets a check and what it was told.
     pub async fn remove_check(&self, id: &str) -> Result<(), ApiError> {
+        self.told.lock().remove(id);
         self.remove(&self.checks, id).await?;
         self.remove(&self.states, id).await
     }
@@ -209,9 +243,15 @@ fn unix_now() -> i64 {
 }
 
 fn write_file(folder: &Path, name: &str, content: &[u8], durable: bool) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let temporary = folder.join(format!("{name}.tmp"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            open()?
+        }
+        opened => opened?,
+    };
     file.write_all(content)?;
     if durable {
         file.sync_all()?;
@@ -404,8 +444,30 @@ mod tests {
         let store = Store::new(temp.path().to_owned());
         store.put_ttl_state("c", "passing", "fine", Duration::from_secs(60)).await.unwrap();
         assert_eq!(store.ttl_state("c").await, Some(("passing".into(), "fine".into())));
-        store.put_ttl_state("c", "passing", "fine", Duration::ZERO).await.unwrap();
+        store.put_ttl_state("c", "passing", "late", Duration::ZERO).await.unwrap();
         assert_eq!(store.ttl_state("c").await, None);
         assert_eq!(store.ttl_state("none").await, None);
+    }
+
+    #[tokio::test]
+    async fn the_same_again_is_not_written_again_so_soon() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(temp.path().to_owned());
+        let minute = Duration::from_secs(60);
+        let file = temp.path().join("checks/state").join(file_name("c"));
+        let put = async |output: &str, ttl| store.put_ttl_state("c", "passing", output, ttl).await.unwrap();
+        put("fine", minute).await;
+        fs::remove_file(&file).unwrap();
+        put("fine", minute).await;
+        assert!(!file.exists(), "nothing is new");
+        put("better", minute).await;
+        assert!(file.exists(), "the output is new");
+        fs::remove_file(&file).unwrap();
+        // Less than half of the time is left then.
+        put("better", 4 * minute).await;
+        assert!(file.exists());
+        store.remove_check("c").await.unwrap();
+        put("better", minute).await;
+        assert!(file.exists(), "what was known is gone with the check");
     }
 }
