@@ -193,7 +193,7 @@ async fn a_stale_answer_that_is_too_old_is_asked_for_again() {
 
 #[tokio::test]
 async fn keys() {
-    let entry = DirEntry { key: "a".to_owned(), value: b"hi".as_slice().into(), ..DirEntry::default() };
+    let entry = DirEntry { key: "a".into(), value: b"hi".as_slice().into(), ..DirEntry::default() };
     let bench = bench(
         FakeRoad::default()
             .on("KVS.Get", IndexedDirEntries { entries: vec![Arc::new(entry)], meta: meta() })
