@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gossip::serf::consul::EVENT_PREFIX;
-use http_api::api::types::{UserEvent, UserEventWire};
+use http_api::api::types::UserEvent;
+use model::event::{EVENT_PREFIX, FireEvent};
 use parking_lot::Mutex;
 use regex::Regex;
 use tokio::sync::watch;
@@ -43,8 +43,8 @@ impl Events {
     /// meant for this node.
     pub fn receive(&self, name: &str, ltime: u64, payload: &[u8], local: &Local) -> Option<Arc<UserEvent>> {
         name.strip_prefix(EVENT_PREFIX)?;
-        let event = match UserEventWire::decode(payload) {
-            Ok(event) => Arc::new(event.into_event(ltime)),
+        let event = match FireEvent::decode(payload) {
+            Ok(event) => Arc::new(UserEvent::received(event, ltime)),
             Err(error) => {
                 tracing::error!(target: "agent", error = %error, "failed to decode event");
                 return None;

@@ -2,7 +2,6 @@
 //! payloads, user states. Each must decode to its meaning and encode back to the same bytes.
 
 use gossip::coordinate::Coordinate;
-use gossip::serf::consul::FireEvent;
 use gossip::serf::message::{
     ConflictResponse, Join, KeyRequest, KeyResponse, Leave, MemberRecord, Message, PushPull, Query,
     QueryResponse, RelayHeader, UserEvent, ip_from_bytes,
@@ -12,6 +11,7 @@ use gossip::wire::{
     Ack, Alive, Codec, Keyring, MessageType, Progress, PushNodeState, PushPullHeader, StreamReader,
     UserHeader, for_each_message,
 };
+use model::event::FireEvent;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -95,11 +95,11 @@ fn event_payload(name: &str, payload: Option<&[u8]>) -> Value {
     text_or(payload, |bytes| {
         name.starts_with("consul:event:").then(|| {
             let event = FireEvent::decode(bytes).unwrap();
-            assert_eq!(event.event_name(), name);
+            assert_eq!(event.gossip_name(), name);
             assert_eq!(hex(&event.encode().unwrap()), hex(bytes));
             let mut out = json!({"ID": event.id, "n": event.name, "v": event.version});
-            if let Some(p) = event.payload {
-                out["p"] = json!(hex(&p));
+            if !event.payload.is_empty() {
+                out["p"] = json!(hex(event.payload.as_slice()));
             }
             for (key, value) in
                 [("nf", event.node_filter), ("sf", event.service_filter), ("tf", event.tag_filter)]

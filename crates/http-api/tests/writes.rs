@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use fake::{FakeRoad, bench};
 use http_api::FaceConfig;
-use http_api::api::types::{UserEvent, UserEventWire};
+use http_api::api::types::UserEvent;
 use model::catalog::{NodeService, RegisterRequest};
+use model::event::FireEvent;
 use model::health::HealthCheck;
 use model::internal::{EventFireRequest, EventFireResponse};
 use model::kv::KvsRequest;
@@ -120,8 +121,8 @@ async fn events_are_fired_listed_and_awaited() {
     assert_eq!((told.status, told.json()["Payload"].clone()), (200, json!("djE=")));
     let args: EventFireRequest = bench.road.last();
     assert_eq!((args.datacenter.as_str(), args.name.as_str()), ("dc2", "deploy"));
-    let wire = UserEventWire::decode(args.payload.as_slice()).unwrap();
-    assert_eq!((wire.sf.as_str(), wire.tf.as_str(), wire.v), ("web", "a", 1));
+    let wire = FireEvent::decode(args.payload.as_slice()).unwrap();
+    assert_eq!((wire.service_filter.as_str(), wire.tag_filter.as_str(), wire.version), ("web", "a", 1));
     let told = bench.send("PUT /v1/event/fire/x?tag=a", "").await;
     assert_eq!((told.status, told.text()), (500, "Cannot provide tag filter without service filter"));
 

@@ -9,6 +9,7 @@ pub mod coordinate;
 pub mod definition;
 pub mod duration;
 pub mod error;
+pub mod event;
 pub mod health;
 pub mod internal;
 pub mod kv;

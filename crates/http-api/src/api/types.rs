@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use model::coordinate::Coord;
 use model::definition::{CheckType, ServiceDefinition};
+use model::event::FireEvent;
 use model::scalar::Blob;
 use serde::Serialize;
 
@@ -253,78 +254,32 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// The wire form of a user event inside `Internal.EventFire` and gossip: short keys, in the newer
-/// msgpack families.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct UserEventWire {
-    #[serde(rename = "ID")]
-    pub id: String,
-    /// Name.
-    pub n: String,
-    /// Payload.
-    #[serde(skip_serializing_if = "Blob::is_empty")]
-    pub p: Blob,
-    /// Node filter.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub nf: String,
-    /// Service filter.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub sf: String,
-    /// Tag filter.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tf: String,
-    /// Version.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub v: u32,
-}
-
-fn is_zero(v: &u32) -> bool {
-    *v == 0
-}
-
-impl UserEventWire {
-    /// The bytes that travel.
-    ///
-    /// # Errors
-    /// None that an event can cause.
-    pub fn encode(&self) -> Result<Vec<u8>, msgpack::Error> {
-        msgpack::to_vec_new_format(self)
-    }
-
-    /// Reads the bytes of an event.
-    ///
-    /// # Errors
-    /// For anything but a map of such fields.
-    pub fn decode(bytes: &[u8]) -> Result<Self, msgpack::Error> {
-        msgpack::from_slice(bytes)
-    }
-
-    /// The event, with the Lamport time it was received at.
-    pub fn into_event(self, ltime: u64) -> UserEvent {
-        UserEvent {
-            id: self.id,
-            name: self.n,
-            payload: self.p,
-            node_filter: self.nf,
-            service_filter: self.sf,
-            tag_filter: self.tf,
-            version: self.v,
+impl UserEvent {
+    /// An event as it travelled, with the Lamport time it was received at.
+    pub fn received(event: FireEvent, ltime: u64) -> Self {
+        Self {
+            id: event.id,
+            name: event.name,
+            payload: event.payload,
+            node_filter: event.node_filter,
+            service_filter: event.service_filter,
+            tag_filter: event.tag_filter,
+            version: event.version,
             ltime,
         }
     }
 }
 
-impl From<&UserEvent> for UserEventWire {
+impl From<&UserEvent> for FireEvent {
     fn from(event: &UserEvent) -> Self {
         Self {
             id: event.id.clone(),
-            n: event.name.clone(),
-            p: event.payload.clone(),
-            nf: event.node_filter.clone(),
-            sf: event.service_filter.clone(),
-            tf: event.tag_filter.clone(),
-            v: event.version,
+            name: event.name.clone(),
+            payload: event.payload.clone(),
+            node_filter: event.node_filter.clone(),
+            service_filter: event.service_filter.clone(),
+            tag_filter: event.tag_filter.clone(),
+            version: event.version,
         }
     }
 }
@@ -343,13 +298,13 @@ mod tests {
             ltime: 2,
             ..UserEvent::default()
         };
-        let bytes = UserEventWire::from(&event).encode().unwrap();
+        let bytes = FireEvent::from(&event).encode().unwrap();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
             "84a24944d92436626464633533332d666330662d316636322d656664622d313936353164613830363462\
              a16ea66465706c6f79a170c40d68656c6c6f207061796c6f6164a17601"
         );
-        assert_eq!(UserEventWire::decode(&bytes).unwrap().into_event(2), event);
+        assert_eq!(UserEvent::received(FireEvent::decode(&bytes).unwrap(), 2), event);
     }
 }

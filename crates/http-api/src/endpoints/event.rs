@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::event::FireEvent;
 use model::internal::EventFireRequest;
 use model::methods::InternalEventFire;
 use model::options::{QueryMeta, QueryOptions};
 use uuid::Uuid;
 
 use crate::api::error::ApiError;
-use crate::api::types::{UserEvent, UserEventWire};
+use crate::api::types::UserEvent;
 use crate::face::Face;
 use crate::face::call::Call;
 use crate::face::options;
@@ -38,7 +39,7 @@ pub fn fire(face: &Face, mut call: Call) -> Answer<'_> {
         };
         check_filters(&event)?;
         event.payload = call.take_body().await?.to_vec().into();
-        let payload = UserEventWire::from(&event)
+        let payload = FireEvent::from(&event)
             .encode()
             .map_err(|error| ApiError::internal(format!("cannot encode the event: {error}")))?;
         let args = EventFireRequest {

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use filter::schema;
 use gossip::driver::PoolHandle;
 use gossip::serf::KeyReport;
-use gossip::serf::consul::EVENT_PREFIX;
 use model::catalog::{IndexedNodeDump, IndexedNodesWithGateways, NodeInfo, ServiceDumpRequest};
 use model::error::RpcError;
+use model::event::EVENT_PREFIX;
 use model::health::CheckServiceNode;
 use model::internal::{
     EventFireRequest, EventFireResponse, KeyringRequest, KeyringResponse, KeyringResponses,

@@ -1,6 +1,8 @@
 //! Who is refused.
 
-use super::parts::{MemberParts, ServerParts, build_version, parse_go_duration};
+use model::duration::parse_go;
+
+use super::parts::{MemberParts, ServerParts, build_version};
 use crate::serf::config::Policy;
 use crate::serf::member::{Member, MemberStatus};
 use std::collections::HashMap;
@@ -60,7 +62,8 @@ impl Policy for LanPolicy {
     }
 
     fn remember_for(&self, member: &Member) -> Option<Duration> {
-        member.tag("rc_tm").and_then(parse_go_duration).filter(|d| !d.is_zero())
+        let told = parse_go(member.tag("rc_tm")?).ok()?.to_std();
+        (!told.is_zero()).then_some(told)
     }
 }
 

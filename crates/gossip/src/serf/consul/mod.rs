@@ -5,9 +5,6 @@ mod event;
 mod merge;
 mod parts;
 
-pub use event::{EVENT_PREFIX, FireEvent, NEW_LEADER_EVENT, PayloadError};
+pub use event::NEW_LEADER_EVENT;
 pub use merge::{LanPolicy, WanPolicy};
-pub use parts::{
-    AclMode, AgentTags, MemberParts, PROTOCOL_VERSION, ServerParts, ServerTags, build_version,
-    parse_go_duration,
-};
+pub use parts::{AclMode, AgentTags, MemberParts, PROTOCOL_VERSION, ServerParts, ServerTags, build_version};

@@ -5,7 +5,6 @@ use crate::serf::tags::Tags;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Version of the agent protocol spoken, its minimum and its maximum.
 pub const PROTOCOL_VERSION: (u8, u8, u8) = (2, 2, 3);
@@ -318,39 +317,6 @@ impl AgentTags {
     }
 }
 
-/// A duration as Go writes it (`72h`, `1h30m`, `1.5s`); negative ones are refused.
-pub fn parse_go_duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 8] = [
-        ("ns", 1.0),
-        ("us", 1e3),
-        ("µs", 1e3),
-        ("μs", 1e3),
-        ("ms", 1e6),
-        ("s", 1e9),
-        ("m", 60e9),
-        ("h", 3600e9),
-    ];
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut nanos = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..end])?;
-        nanos += number * factor;
-        rest = &rest[end..];
-    }
-    // Beyond this Go has no durations either.
-    (nanos <= i64::MAX as f64).then(|| Duration::from_nanos(nanos as u64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,24 +399,6 @@ mod tests {
             ("\u{e9}1.2.3", Some((1, 2, 3))),
         ] {
             assert_eq!(build_version(text), version, "{text}");
-        }
-    }
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in [
-            ("72h", Some(259_200.0)),
-            ("1h30m", Some(5400.0)),
-            ("1.5s", Some(1.5)),
-            ("250ms", Some(0.25)),
-            ("0", Some(0.0)),
-            ("", None),
-            ("5", None),
-            ("-1s", None),
-            ("1 h", None),
-        ] {
-            let got = parse_go_duration(text).map(|d| d.as_secs_f64());
-            assert_eq!(got, seconds, "{text}");
         }
     }
 }
