@@ -152,17 +152,23 @@ async fn ask(core: &Core, server: &LanServer) -> Option<RaftStats> {
     core.pool.call::<StatusRaftStats>(&target, &Empty {}, Some(Instant::now() + ASK)).await.ok()
 }
 
-/// Promotes the stable and removes the dead.
+/// Adds who is missing, promotes the stable and removes the dead; looks again whenever the pool or
+/// the configuration of the peers has changed.
 async fn keep_roster(core: &Core) {
     let mut changed = core.lan.members_changed();
+    let mut peers = core.raft.watch();
     let began = Instant::now();
     loop {
+        let seen = core.raft.state().members_index;
         let config = core.autopilot_config();
         let settled = began.elapsed() >= super::SETTLE;
         let plan = {
             let health = core.leader_only.autopilot.health.lock();
             roster::plan(&config, &core.raft.state(), &core.lookup.all(), &health, settled, Instant::now())
         };
+        for server in &plan.join {
+            core.join_raft(server).await;
+        }
         for id in plan.promote {
             match core.raft.promote(id).await {
                 Ok(()) => tracing::info!(target: "server.autopilot", id = %id, "Promoting server"),
@@ -172,17 +178,31 @@ async fn keep_roster(core: &Core) {
             }
         }
         for dead in plan.remove {
+            // The changes before this one took time.
+            let is_back = || core.lookup.get(dead.id).is_some_and(|server| !roster::is_dead(&server));
+            if is_back() {
+                continue;
+            }
             tracing::info!(target: "server.autopilot", id = %dead.id, "Attempting removal of failed server node");
             if let Err(error) = core.raft.remove(dead.id).await {
                 tracing::warn!(target: "server.autopilot", id = %dead.id, error = %error, "failed to remove server");
                 continue;
             }
-            if let Some(name) = dead.name {
+            // One that came back meanwhile is not told to leave: the next look makes it a peer again.
+            if let Some(name) = dead.name
+                && !is_back()
+            {
                 core.force_leave_everywhere(&name, false).await;
             }
         }
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },
+            // Whoever came back between the plan and the change was a peer then, so no event adds it.
+            settled = peers.wait_for(|peers| peers.members_settled && peers.members_index != seen) => {
+                if settled.is_err() {
+                    return;
+                }
+            }
             () = tokio::time::sleep(ROSTER_INTERVAL) => {}
         }
     }

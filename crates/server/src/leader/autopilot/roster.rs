@@ -22,14 +22,26 @@ pub(super) struct Dead {
     pub name: Option<String>,
 }
 
+/// Gossip's number for one that is alive.
+const SERF_ALIVE: i64 = 1;
+
 /// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// Alive, and no peers.
+    pub join: Vec<LanServer>,
     pub promote: Vec<ServerId>,
     pub remove: Vec<Dead>,
 }
 
-/// Servers without a vote get one after they were healthy for the stabilization time. The dead go
+/// Whether gossip says that it is gone.
+pub(super) fn is_dead(server: &LanServer) -> bool {
+    matches!(server.serf_status, SERF_FAILED | SERF_LEFT)
+}
+
+/// Servers that are alive become peers, whatever became of the event that said so: it may have come while
+/// they were peers still and about to be removed, or while another change was under way. Servers without a vote
+/// get one after they were healthy for the stabilization time. The dead go
 /// if they are fewer than half of the voters, so that a partition never talks itself into a
 /// majority, and never below `min_quorum` voters. Peers that gossip does not know are dead only when
 /// `pool_is_settled`: after a restart of the whole datacenter Raft is up before the pool is whole.
@@ -42,6 +54,15 @@ pub(super) fn plan(
     now: Instant,
 ) -> Plan {
     let mut plan = Plan::default();
+    // Without a configuration nobody is missing from it.
+    if !state.members.is_empty() {
+        let missing = servers.values().filter(|server| {
+            server.alive
+                && server.serf_status == SERF_ALIVE
+                && !state.members.iter().any(|member| member.id == server.id)
+        });
+        plan.join.extend(missing.cloned());
+    }
     for id in state.learners() {
         let wants_vote = servers.get(&id).is_some_and(|server| server.alive && !server.read_replica);
         if wants_vote && health.stable_for(id, now) >= config.server_stabilization_time.to_std() {
@@ -57,7 +78,7 @@ pub(super) fn plan(
     for member in state.members.iter() {
         let server = servers.get(&member.id);
         let dead = match server {
-            Some(server) => matches!(server.serf_status, SERF_FAILED | SERF_LEFT),
+            Some(server) => is_dead(server),
             None => pool_is_settled,
         };
         if !dead {
@@ -140,6 +161,33 @@ mod tests {
             plan(&config(), &state, &servers, &Health::default(), settled, Instant::now()).remove.len()
         };
         assert_eq!((removed(false), removed(true)), (0, 1));
+    }
+
+    #[test]
+    fn a_server_that_came_back_while_it_was_removed_becomes_a_peer_again() {
+        let (mut state, servers) = world(&[1, 1, 1]);
+        state.members = Arc::new(state.members.iter().filter(|member| member.id != id(3)).cloned().collect());
+        for cleanup in [true, false] {
+            let config = AutopilotConfig { cleanup_dead_servers: cleanup, ..config() };
+            let plan = plan(&config, &state, &servers, &Health::default(), true, Instant::now());
+            let joins: Vec<_> = plan.join.iter().map(|server| server.id).collect();
+            assert_eq!((joins, plan.remove.len()), (vec![id(3)], 0));
+        }
+    }
+
+    #[test]
+    fn only_the_living_become_peers() {
+        for (status, joins) in [(1, 1), (2, 0), (3, 0), (4, 0)] {
+            let (mut state, servers) = world(&[1, 1, status]);
+            state.members =
+                Arc::new(state.members.iter().filter(|member| member.id != id(3)).cloned().collect());
+            let plan = plan(&config(), &state, &servers, &Health::default(), true, Instant::now());
+            assert_eq!(plan.join.len(), joins, "status {status}");
+        }
+        let (mut state, servers) = world(&[1, 1, 1]);
+        state.members = Arc::default();
+        let plan = plan(&config(), &state, &servers, &Health::default(), true, Instant::now());
+        assert_eq!(plan, Plan::default(), "no configuration yet");
     }
 
     #[test]
