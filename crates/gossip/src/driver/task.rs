@@ -171,11 +171,19 @@ impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut streams: mpsc::Receiver<StreamEvent>) {
         let cancel = self.shared.cancel.clone();
         let mut buffer = vec![0; PACKET_MAX];
+        // One timer for all, and set anew only where it changes: to set it costs a wakeup.
+        let timer = tokio::time::sleep(FAR);
+        tokio::pin!(timer);
+        let mut timer_at = None;
         loop {
-            let wake = match self.serf.poll_timeout() {
-                Some(at) => self.shared.started + Duration::from_nanos(at.as_nanos()),
-                None => Instant::now() + FAR,
-            };
+            let wake = self.serf.poll_timeout();
+            if timer_at != Some(wake) {
+                timer_at = Some(wake);
+                timer.as_mut().reset(match wake {
+                    Some(at) => (self.shared.started + Duration::from_nanos(at.as_nanos())).into(),
+                    None => (Instant::now() + FAR).into(),
+                });
+            }
             tokio::select! {
                 () = cancel.cancelled() => break,
                 received = self.udp.recv_from(&mut buffer) => match received {
@@ -190,7 +198,8 @@ impl Task {
                     self.serf.handle(event.input, now);
                 }
                 Some(command) = commands.recv() => self.command(command),
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = &mut timer => {
+                    timer_at = None;
                     let now = self.now();
                     self.serf.handle(Input::Timer, now);
                 }

@@ -203,6 +203,10 @@ impl Layer {
 }
 
 impl Delegate for Layer {
+    fn has_broadcasts(&self) -> bool {
+        [&self.intent_queue, &self.query_queue, &self.event_queue].iter().any(|queue| !queue.is_empty())
+    }
+
     fn broadcasts(&mut self, spread: &Spread, overhead: usize, limit: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
         let mut room = limit;

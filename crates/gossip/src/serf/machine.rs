@@ -160,7 +160,7 @@ impl Serf {
     pub fn handle(&mut self, input: Input, now: Tick) {
         self.layer.now = now;
         if matches!(input, Input::Timer) {
-            if self.swim.poll_timeout().is_some_and(|at| at <= now) {
+            if self.swim.poll_timeout(&self.layer).is_some_and(|at| at <= now) {
                 self.swim.handle(Input::Timer, &mut self.layer, now);
             }
             self.timers(now);
@@ -177,7 +177,7 @@ impl Serf {
             LeaveStep::No | LeaveStep::Below => None,
         };
         [
-            self.swim.poll_timeout(),
+            self.swim.poll_timeout(&self.layer),
             leave,
             self.reap_at,
             self.reconnect_at,

@@ -61,7 +61,6 @@ pub struct Counters {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    Gossip,
     Probe,
     /// The direct probe with this number had time enough.
     ProbeTimeout(u32),
@@ -108,6 +107,8 @@ pub struct Swim {
     pub(super) leaving: bool,
     /// The leave was asked for and is not over.
     leave_pending: bool,
+    /// The next round of gossip, if there is something to tell by then.
+    gossip_at: Tick,
     timers: BinaryHeap<Reverse<(Tick, u64, Timer)>>,
     last_timer: u64,
     outputs: VecDeque<Output>,
@@ -181,17 +182,18 @@ impl Swim {
             last_exchange: 0,
             leaving: false,
             leave_pending: false,
+            gossip_at: now,
             timers: BinaryHeap::new(),
             last_timer: 0,
             outputs: VecDeque::new(),
             cfg,
         };
         swim.announce_self();
-        for (timer, interval) in [
-            (Timer::Gossip, swim.cfg.gossip_interval),
-            (Timer::Probe, swim.cfg.probe_interval),
-            (Timer::PushPull, swim.cfg.push_pull_interval),
-        ] {
+        let delay = swim.up_to(swim.cfg.gossip_interval);
+        swim.gossip_at = now + delay;
+        for (timer, interval) in
+            [(Timer::Probe, swim.cfg.probe_interval), (Timer::PushPull, swim.cfg.push_pull_interval)]
+        {
             let delay = swim.up_to(interval);
             swim.after(delay, timer);
         }
@@ -200,6 +202,9 @@ impl Swim {
 
     /// Takes in what happened. `now` never goes back.
     pub fn handle(&mut self, input: Input, delegate: &mut dyn Delegate, now: Tick) {
+        // Rounds that passed while there was nothing to tell are left out.
+        let told = if self.has_news(delegate) { self.now } else { now };
+        self.gossip_at = self.gossip_after(told);
         self.now = self.now.max(now);
         match input {
             Input::Packet { from, bytes } => self.packet(from, &bytes, delegate),
@@ -210,19 +215,49 @@ impl Swim {
             Input::Timer => {}
         }
         self.run_timers(delegate);
+        self.forget_answered();
         self.check_leave();
     }
 
+    fn has_news(&self, delegate: &dyn Delegate) -> bool {
+        !self.queue.is_empty() || delegate.has_broadcasts()
+    }
+
+    /// The first round of gossip after `now`; rounds keep their pace.
+    fn gossip_after(&self, now: Tick) -> Tick {
+        if self.gossip_at > now {
+            return self.gossip_at;
+        }
+        let interval = u64::try_from(self.cfg.gossip_interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let late = now.as_nanos() - self.gossip_at.as_nanos();
+        Tick::from_nanos(now.as_nanos().saturating_add(interval - late % interval))
+    }
+
+    /// Drops timers at the head whose probes have ended.
+    fn forget_answered(&mut self) {
+        while let Some(Reverse((_, _, timer))) = self.timers.peek() {
+            let over = match timer {
+                Timer::ProbeTimeout(seq) | Timer::ProbeEnd(seq) => !self.is_probing(*seq),
+                Timer::Relay(seq) => !self.relays.contains_key(seq),
+                _ => false,
+            };
+            if !over {
+                break;
+            }
+            self.timers.pop();
+        }
+    }
+
     fn run_timers(&mut self, delegate: &mut dyn Delegate) {
+        if self.gossip_at <= self.now {
+            self.gossip_tick(delegate);
+            self.gossip_at = self.gossip_after(self.now);
+        }
         while let Some(Reverse((at, _, timer))) = self.timers.peek().copied()
             && at <= self.now
         {
             self.timers.pop();
             match timer {
-                Timer::Gossip => {
-                    self.gossip_tick(delegate);
-                    self.again(at, self.cfg.gossip_interval, timer);
-                }
                 Timer::Probe => {
                     self.probe_tick(delegate);
                     self.again(at, self.cfg.probe_interval, timer);
@@ -241,8 +276,10 @@ impl Swim {
     }
 
     /// When to call [`Swim::handle`] with [`Input::Timer`], if nothing else comes before.
-    pub fn poll_timeout(&self) -> Option<Tick> {
-        self.timers.peek().map(|Reverse((at, _, _))| *at)
+    pub fn poll_timeout(&self, delegate: &dyn Delegate) -> Option<Tick> {
+        let timer = self.timers.peek().map(|Reverse((at, _, _))| *at);
+        let gossip = self.has_news(delegate).then(|| self.gossip_after(self.now));
+        timer.into_iter().chain(gossip).min()
     }
 
     /// What is to be done next.

@@ -65,6 +65,9 @@ pub enum Output {
 /// The layer above. Called synchronously; it must not block and cannot call back into the
 /// state machine, so it notes what it wants done and does it when the call to `handle` returned.
 pub trait Delegate {
+    /// Whether [`Delegate::broadcasts`] may have something. While nobody has, there are no rounds of
+    /// gossip.
+    fn has_broadcasts(&self) -> bool;
     /// Messages (without type byte) to ride along in a packet. Each costs its length plus
     /// `overhead`; together at most `limit`. `spread` is to be passed on to
     /// [`TransmitQueue::take`](super::queue::TransmitQueue::take).

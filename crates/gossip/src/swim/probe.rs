@@ -49,6 +49,11 @@ pub(super) struct Relay {
 }
 
 impl Swim {
+    /// Whether the probe with this number runs.
+    pub(super) fn is_probing(&self, seq: u32) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.seq == seq)
+    }
+
     /// It is time for a probe.
     pub(super) fn probe_tick(&mut self, delegate: &mut dyn Delegate) {
         self.knock();

@@ -40,7 +40,7 @@ impl Core for Alone {
         self.swim.handle(input, &mut self.notes, now);
     }
     fn timeout(&self) -> Option<Tick> {
-        self.swim.poll_timeout()
+        self.swim.poll_timeout(&self.notes)
     }
     fn output(&mut self) -> Option<Output> {
         self.swim.poll_output()
@@ -129,6 +129,10 @@ pub struct Notes {
 }
 
 impl Delegate for Notes {
+    fn has_broadcasts(&self) -> bool {
+        false
+    }
+
     fn broadcasts(&mut self, _: &Spread, _: usize, _: usize) -> Vec<Bytes> {
         Vec::new()
     }
