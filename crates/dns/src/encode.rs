@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use domain::base::iana::{Class, Rcode};
-use domain::base::message_builder::{MessageBuilder, PushError, RecordSectionBuilder, StaticCompressor};
+use domain::base::message_builder::{MessageBuilder, PushError, RecordSectionBuilder};
 use domain::base::opt::ClientSubnet;
 use domain::base::wire::Composer;
 use domain::base::{Serial, Ttl};
 use domain::rdata;
 
+use crate::compress::Compressor;
 use crate::config::{Config, Soa};
 use crate::face::Transport;
 use crate::name::DnsName;
@@ -179,9 +180,7 @@ fn compose(
     if config.disable_compression {
         fill(target, query, response, extent, limit).ok()
     } else {
-        fill(StaticCompressor::new(target), query, response, extent, limit)
-            .map(StaticCompressor::into_target)
-            .ok()
+        fill(Compressor::new(target), query, response, extent, limit).map(Compressor::into_message).ok()
     }
 }
 
@@ -204,7 +203,7 @@ fn fill<T: Composer>(
     header.set_tc(extent.truncated);
     header.set_rcode(response.rcode);
     let mut section = builder.question();
-    section.push((&query.name, query.qtype, query.qclass))?;
+    section.push((query.name.for_ref(), query.qtype, query.qclass))?;
     let mut section = section.answer();
     let answers = &response.answers[..extent.answers];
     for answer in answers {
@@ -271,15 +270,17 @@ fn push<T: Composer>(
         Owner::Question => &query.name,
         Owner::Name(name) => name,
     };
+    // References to names do not show their bytes, references inside of names do.
+    let owner = owner.for_ref();
     let (class, ttl) = (Class::IN, Ttl::from_secs(record.ttl));
     match &record.data {
         Data::A(ip) => section.push((owner, class, ttl, rdata::A::new(*ip))),
         Data::Aaaa(ip) => section.push((owner, class, ttl, rdata::Aaaa::new(*ip))),
-        Data::Cname(name) => section.push((owner, class, ttl, rdata::Cname::new(name))),
-        Data::Ptr(name) => section.push((owner, class, ttl, rdata::Ptr::new(name))),
-        Data::Ns(name) => section.push((owner, class, ttl, rdata::Ns::new(name))),
+        Data::Cname(name) => section.push((owner, class, ttl, rdata::Cname::new(name.for_ref()))),
+        Data::Ptr(name) => section.push((owner, class, ttl, rdata::Ptr::new(name.for_ref()))),
+        Data::Ns(name) => section.push((owner, class, ttl, rdata::Ns::new(name.for_ref()))),
         Data::Srv { weight, port, target } => {
-            section.push((owner, class, ttl, rdata::Srv::new(1, *weight, *port, target)))
+            section.push((owner, class, ttl, rdata::Srv::new(1, *weight, *port, target.for_ref())))
         }
         Data::Txt(text) => {
             let text =
@@ -289,8 +290,8 @@ fn push<T: Composer>(
         Data::Soa { mname, rname, serial, timers } => {
             let secs = Ttl::from_secs;
             let soa = rdata::Soa::new(
-                mname,
-                rname,
+                mname.for_ref(),
+                rname.for_ref(),
                 Serial(*serial),
                 secs(timers.refresh),
                 secs(timers.retry),

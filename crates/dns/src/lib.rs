@@ -4,6 +4,7 @@
 //! for, [`face`] fetches that over the road, and [`records`] and [`encode`] make the answer. Only the
 //! third one waits for anything.
 
+mod compress;
 pub mod config;
 pub mod encode;
 pub mod face;

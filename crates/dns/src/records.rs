@@ -1,9 +1,10 @@
 //! From what the catalog says to records.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use domain::base::iana::{Rcode, Rtype};
+use hashbrown::HashSet;
 use model::catalog::{Node, NodeService};
 use model::health::{CheckServiceNode, HealthCheck};
 
@@ -141,16 +142,16 @@ fn ptr(name: DnsName) -> Answer {
 }
 
 /// Where an instance is reached.
-enum Place {
+enum Place<'a> {
     /// At its node's own address.
     Node(IpAddr),
     /// At an address of its own.
     Ip(IpAddr),
     /// At a name.
-    Name(String),
+    Name(&'a str),
 }
 
-fn place(config: &Config, asked: &Asked<'_>, entry: &CheckServiceNode) -> Option<Place> {
+fn place<'a>(config: &Config, asked: &Asked<'_>, entry: &'a CheckServiceNode) -> Option<Place<'a>> {
     let (node, service) = (&entry.node, &entry.service);
     let of_service = translated(
         config,
@@ -168,7 +169,7 @@ fn place(config: &Config, asked: &Asked<'_>, entry: &CheckServiceNode) -> Option
             Ok(ip) if foreign(config, asked) && of_node != node.address => Some(Place::Ip(ip)),
             Ok(ip) => Some(Place::Node(ip)),
             Err(_) if of_node.is_empty() => None,
-            Err(_) => Some(Place::Name(of_node.to_owned())),
+            Err(_) => Some(Place::Name(of_node)),
         };
     }
     match of_service.parse() {
@@ -177,7 +178,7 @@ fn place(config: &Config, asked: &Asked<'_>, entry: &CheckServiceNode) -> Option
         Err(_) if parse_name(of_service).is_ok_and(|name| name == *asked.name) => {
             of_node().parse().ok().map(Place::Node)
         }
-        Err(_) => Some(Place::Name(of_service.to_owned())),
+        Err(_) => Some(Place::Name(of_service)),
     }
 }
 
@@ -204,7 +205,7 @@ fn addresses(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -
             }
             // A name can have one alias only, and nothing beside it (RFC 1034 section 3.6.2).
             Some(Place::Name(name)) if alias.is_none() => {
-                alias = cname(&name, asked.ttl, Chase::Ttl(asked.ttl));
+                alias = cname(name, asked.ttl, Chase::Ttl(asked.ttl));
             }
             Some(Place::Name(_)) | None => {}
         }
@@ -219,7 +220,7 @@ fn srv(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Vec<
     let mut answers = Vec::with_capacity(entries.len());
     let mut seen = HashSet::with_capacity(entries.len());
     // Extras stand beside the first answer that needs them.
-    let mut with_extras: HashSet<DnsName> = HashSet::new();
+    let mut with_extras = HashSet::with_capacity(entries.len());
     let mut described = HashSet::new();
     for entry in entries {
         let (node, service) = (&entry.node, &entry.service);
@@ -229,19 +230,25 @@ fn srv(config: &Config, asked: &Asked<'_>, entries: &[CheckServiceNode]) -> Vec<
         }
         let mut chase = None;
         let mut extras = Vec::new();
-        let target = match place(config, asked, entry) {
-            Some(Place::Node(ip)) => node_name(config, &node.node, asked.dc)
+        let Some(place) = place(config, asked, entry) else { continue };
+        // What the target's name is made of.
+        let made_of = match place {
+            Place::Node(_) => (Some(node.node.as_str()), None, None),
+            Place::Ip(ip) => (None, Some(ip), None),
+            Place::Name(name) => (None, None, Some(name)),
+        };
+        let target = match place {
+            Place::Node(ip) => node_name(config, &node.node, asked.dc)
                 .inspect(|target| extras.push(address(Owner::Name(target.clone()), asked.ttl, ip))),
-            Some(Place::Ip(ip)) => join(&[&hex(ip), "addr", asked.dc], Some(&config.domain))
+            Place::Ip(ip) => join(&[&hex(ip), "addr", asked.dc], Some(&config.domain))
                 .inspect(|target| extras.push(address(Owner::Name(target.clone()), asked.ttl, ip))),
-            Some(Place::Name(name)) => {
+            Place::Name(name) => {
                 chase = Some(Chase::Ttl(asked.ttl));
-                parse_name(&name).ok()
+                parse_name(name).ok()
             }
-            None => None,
         };
         let Some(target) = target else { continue };
-        if entries.len() > 1 && !with_extras.insert(target.clone()) {
+        if entries.len() > 1 && !with_extras.insert(made_of) {
             extras.clear();
             chase = None;
         }
