@@ -102,7 +102,10 @@ pub fn get_entry(input: &mut Bytes) -> io::Result<Entry> {
     Ok(openraft::Entry { log_id: log_id(term, index), payload })
 }
 
-pub fn put_entries(out: &mut BytesMut, entries: &[Entry]) -> io::Result<()> {
+pub fn put_entries<'a>(
+    out: &mut BytesMut,
+    entries: impl ExactSizeIterator<Item = &'a Entry>,
+) -> io::Result<()> {
     out.put_u32_le(u32::try_from(entries.len()).map_err(io::Error::other)?);
     for entry in entries {
         put_entry(out, entry)?;

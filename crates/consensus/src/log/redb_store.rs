@@ -201,10 +201,10 @@ fn recover(shared: &Shared) -> io::Result<Recovered> {
     })
 }
 
-fn encode_record(entries: &[Entry]) -> io::Result<BytesMut> {
-    let size: usize = entries.iter().map(entry::size_hint).sum();
+fn encode_record(entries: &[&Entry]) -> io::Result<BytesMut> {
+    let size: usize = entries.iter().map(|entry| entry::size_hint(entry)).sum();
     let mut out = BytesMut::with_capacity(size + 8);
-    entry::put_entries(&mut out, entries)?;
+    entry::put_entries(&mut out, entries.iter().copied())?;
     let crc = crc32fast::hash(&out);
     out.put_u32_le(crc);
     Ok(out)
@@ -229,12 +229,14 @@ fn decode_record(first: u64, bytes: &[u8]) -> io::Result<Vec<Entry>> {
 
 type LogTable<'t> = redb::Table<'t, u64, &'static [u8]>;
 
-fn insert_entries(log: &mut LogTable<'_>, entries: &[Entry]) -> io::Result<()> {
+fn insert_entries(log: &mut LogTable<'_>, entries: &[&Entry]) -> io::Result<()> {
     let mut start = 0;
     let mut bytes = 0;
     for (i, e) in entries.iter().enumerate() {
         bytes += entry::size_hint(e);
-        if bytes >= RECORD_BYTES || i + 1 == entries.len() {
+        // Behind a snapshot of a leader the log goes on at a later index.
+        let ends = entries.get(i + 1).is_none_or(|next| next.log_id.index != e.log_id.index + 1);
+        if bytes >= RECORD_BYTES || ends {
             let record = encode_record(&entries[start..=i])?;
             log.insert(entries[start].log_id.index, &record[..]).map_err(io_error)?;
             start = i + 1;
@@ -261,7 +263,7 @@ fn truncate(log: &mut LogTable<'_>, from: u64) -> io::Result<()> {
         let before = entries.len();
         entries.retain(|e| e.log_id.index < from);
         if entries.len() != before {
-            insert_entries(log, &entries)?;
+            insert_entries(log, &entries.iter().collect::<Vec<_>>())?;
         }
     }
     Ok(())
@@ -298,24 +300,39 @@ impl LogStore for RedbStore {
                 {
                     let mut log = tx.open_table(LOG).map_err(io_error)?;
                     let mut meta = tx.open_table(META).map_err(io_error)?;
+                    // Entries that follow each other become one record, and of each fact only
+                    // the newest is written.
+                    let mut entries = Vec::new();
+                    let (mut vote, mut committed, mut purged) = (None, None, None);
+                    for change in changes {
+                        match change {
+                            Change::Append(more) => entries.extend(more),
+                            Change::Truncate(from) => {
+                                insert_entries(&mut log, &entries)?;
+                                entries.clear();
+                                truncate(&mut log, *from)?;
+                            }
+                            Change::Purge(id) => {
+                                below = below.max(id.index + 1);
+                                purged = Some(id);
+                            }
+                            Change::Vote(new) => vote = Some(new),
+                            Change::Committed(id) => committed = Some(id),
+                        }
+                    }
+                    insert_entries(&mut log, &entries)?;
                     let mut put = |key: &str, write: &dyn Fn(&mut BytesMut)| -> io::Result<()> {
                         let mut out = BytesMut::with_capacity(32);
                         write(&mut out);
                         meta.insert(key, &out[..]).map_err(io_error)?;
                         Ok(())
                     };
-                    for change in changes {
-                        match change {
-                            Change::Append(entries) => insert_entries(&mut log, entries)?,
-                            Change::Truncate(from) => truncate(&mut log, *from)?,
-                            Change::Purge(id) => {
-                                below = below.max(id.index + 1);
-                                put("purged", &|out| entry::put_log_id(out, Some(id)))?;
-                            }
-                            Change::Vote(vote) => put("vote", &|out| entry::put_vote(out, vote))?,
-                            Change::Committed(id) => {
-                                put("committed", &|out| entry::put_log_id(out, Some(id)))?
-                            }
+                    if let Some(vote) = vote {
+                        put("vote", &|out| entry::put_vote(out, vote))?;
+                    }
+                    for (key, id) in [("committed", committed), ("purged", purged)] {
+                        if id.is_some() {
+                            put(key, &|out| entry::put_log_id(out, id))?;
                         }
                     }
                     if below > 0 && !trim(&mut log, below)? {

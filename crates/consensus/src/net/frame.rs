@@ -75,7 +75,7 @@ pub fn append_request(request: &Append) -> io::Result<Bytes> {
     entry::put_vote(&mut out, &request.vote);
     entry::put_log_id(&mut out, request.prev_log_id.as_ref());
     entry::put_log_id(&mut out, request.leader_commit.as_ref());
-    entry::put_entries(&mut out, &request.entries)?;
+    entry::put_entries(&mut out, request.entries.iter())?;
     finish(out)
 }
 

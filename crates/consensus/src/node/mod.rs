@@ -324,13 +324,19 @@ impl<F: Fsm> Consensus<F> {
         self.shared.state.borrow().leader
     }
 
-    /// A snapshot of the state, changing as it does.
+    /// The state, changing as it does; its indexes may be those of a moment ago.
     pub fn watch(&self) -> watch::Receiver<RaftState> {
         self.shared.state.clone()
     }
 
+    /// The state at this moment.
     pub fn state(&self) -> RaftState {
-        self.shared.state.borrow().clone()
+        let shared = &self.shared;
+        let known = shared.state.borrow().clone();
+        if known.role == Role::Shutdown {
+            return known;
+        }
+        state::current(&shared.raft, &known, &shared.progress, shared.config.timings.election_max)
     }
 
     /// Index up to which the state machine has applied, as the application sees it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
 use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -73,9 +74,10 @@ impl RaftState {
 
 type Metrics = RaftMetrics<TypeConfig>;
 
+/// Asked for every read, so without the engine's own list of voters, which is made anew each time.
 fn sole_voter(metrics: &Metrics) -> bool {
-    let mut voters = metrics.membership_config.voter_ids();
-    voters.next() == Some(metrics.id) && voters.next().is_none()
+    let configs = metrics.membership_config.membership().get_joint_config();
+    !configs.is_empty() && configs.iter().all(|voters| voters.len() == 1 && voters.contains(&metrics.id))
 }
 
 /// Whether a leader was confirmed by a majority within `lease`.
@@ -147,6 +149,29 @@ fn report(metrics: &Metrics, state: &RaftState) {
     }
 }
 
+/// Whether the next change of the metrics is one to look at: they are sent after the changes, and
+/// whether a leader has its lease is known by what its followers answer.
+fn expects_more(metrics: &Metrics, changes: &RaftServerMetrics<TypeConfig>, lease: Duration) -> bool {
+    metrics.state != changes.state
+        || metrics.vote != changes.vote
+        || metrics.current_leader != changes.current_leader
+        || metrics.membership_config != changes.membership_config
+        || metrics.committed_membership_config != changes.committed_membership_config
+        || (metrics.state == ServerState::Leader && !lease_valid(metrics, lease))
+}
+
+/// The state at this moment; `known` is an earlier one.
+pub fn current<F: Fsm>(
+    raft: &Engine<F>,
+    known: &RaftState,
+    progress: &Progress,
+    lease: Duration,
+) -> RaftState {
+    observe(&raft.metrics().borrow_watched(), known, progress, lease)
+}
+
+/// Follows the engine. Roles, leaders and members are told at once; indexes, which change with
+/// every write, only now and then.
 pub fn spawn<F: Fsm>(
     tasks: &mut JoinSet<()>,
     config: &Config,
@@ -158,15 +183,19 @@ pub fn spawn<F: Fsm>(
 ) -> watch::Receiver<RaftState> {
     let lease = config.timings.election_max;
     let mut metrics = raft.metrics();
+    let mut changes = raft.server_metrics();
     let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease);
     let (tx, rx) = watch::channel(initial);
     tasks.spawn(async move {
         // Leadership can end by time alone, so it is looked at now and then too.
         let mut tick = tokio::time::interval(lease / 4);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let mut open = true;
+        while open {
+            let more = expects_more(&metrics.borrow_watched(), &changes.borrow_watched(), lease);
             tokio::select! {
-                changed = metrics.changed() => if changed.is_err() { break },
+                changed = changes.changed() => open = changed.is_ok(),
+                changed = metrics.changed(), if more => open = changed.is_ok(),
                 _ = tick.tick() => report(&metrics.borrow_watched(), &tx.borrow()),
                 _ = stop.wait_for(|stop| *stop) => break,
             }

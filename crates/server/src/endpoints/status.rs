@@ -45,7 +45,7 @@ async fn peers(core: Arc<Core>, _: DcSpecificRequest) -> Result<Vec<String>, Rpc
 }
 
 async fn raft_stats(core: Arc<Core>, _: Empty) -> Result<RaftStats, RpcError> {
-    let state = core.raft.watch().borrow().clone();
+    let state = core.raft.state();
     let last_contact = if core.is_leader() {
         "0".to_owned()
     } else {
