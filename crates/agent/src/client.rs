@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use gossip::driver::PoolHandle;
 use gossip::serf::MemberStatus;
 use gossip::serf::consul::ServerParts;
+use model::decoded::DecodedReplies;
 use model::error::{ErrorKind, RpcError};
 use model::method::Access;
 use model::road::{ErasedCall, ErasedReply, RoadBackend};
@@ -42,6 +43,7 @@ pub struct ClientRoad {
     /// How long a server may hold an answer back on purpose.
     times: QueryTimes,
     limit: RateLimit,
+    decoded: DecodedReplies,
 }
 
 impl ClientRoad {
@@ -62,6 +64,7 @@ impl ClientRoad {
             hold_timeout,
             times,
             limit,
+            decoded: DecodedReplies::default(),
         }
     }
 
@@ -177,7 +180,7 @@ impl ClientRoad {
             let own = Instant::now() + limit;
             let until = call.deadline.map_or(own, |deadline| deadline.min(own));
             let error = match self.pool.call_raw(&server, info.name, &args, Some(until)).await {
-                Ok(reply) => return (call.decode_reply)(&reply),
+                Ok(reply) => return (call.decode_reply)(&reply, &self.decoded),
                 Err(error) => error,
             };
             let unreachable = !matches!(error, CallError::Remote(_));

@@ -3,7 +3,6 @@
 
 pub mod api;
 mod decode;
-mod encoded;
 mod endpoints;
 pub mod face;
 mod json;

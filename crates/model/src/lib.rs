@@ -6,8 +6,10 @@
 
 pub mod catalog;
 pub mod coordinate;
+pub mod decoded;
 pub mod definition;
 pub mod duration;
+pub mod encoded;
 pub mod error;
 pub mod event;
 pub mod health;

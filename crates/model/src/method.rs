@@ -2,9 +2,11 @@
 
 use std::any::Any;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::encoded::EncodedAnswers;
 use crate::options::{QueryMeta, QueryOptions};
 
 /// Whether a call changes something.
@@ -80,7 +82,14 @@ pub trait Request: Routing + Clone + Serialize + DeserializeOwned + Any {}
 impl<T: Routing + Clone + Serialize + DeserializeOwned + Any> Request for T {}
 
 /// A method's answer.
-pub trait Reply: Serialize + DeserializeOwned + Send + Sync + Any {
+pub trait Reply: Serialize + DeserializeOwned + Clone + Send + Sync + Any {
+    /// Whether copies share all that is large.
+    const SHARED: bool = false;
+
+    /// The wire form, remembered or written now.
+    fn encode(&self, _known: &EncodedAnswers) -> Result<Bytes, msgpack::Error> {
+        msgpack::to_vec(self).map(Bytes::from)
+    }
     /// What a read answer says of itself.
     fn query_meta(&self) -> Option<&QueryMeta> {
         None

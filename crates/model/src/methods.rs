@@ -1,11 +1,14 @@
 //! The table of RPC methods: every method this version answers or calls.
 
+use bytes::Bytes;
+
 use crate::catalog::{
     DatacentersRequest, DeregisterRequest, IndexedNodeDump, IndexedNodeServiceList, IndexedNodeServices,
     IndexedNodes, IndexedNodesWithGateways, IndexedServiceList, IndexedServiceNodes, IndexedServices,
     RegisterRequest, ServiceDumpRequest,
 };
 use crate::coordinate::{CoordinateUpdateRequest, DatacenterMap, IndexedCoordinates};
+use crate::encoded::EncodedAnswers;
 use crate::health::{ChecksInStateRequest, IndexedCheckServiceNodes, IndexedHealthChecks};
 use crate::internal::{EventFireRequest, EventFireResponse, KeyringRequest, KeyringResponses};
 use crate::kv::{IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KvsRequest};
@@ -163,8 +166,29 @@ impl Routing for DatacentersRequest {
     }
 }
 
+/// Answers of fewer entries are written faster than looked up.
+const MIN_REMEMBERED: usize = 4;
+
 macro_rules! replies {
-    (read: $($read:ident)*; plain: $($plain:ty),*) => {
+    (shared: $($shared:ident . $list:ident)*; read: $($read:ident)*; plain: $($plain:ty),*) => {
+        $(impl Reply for $shared {
+            const SHARED: bool = true;
+
+            fn encode(&self, known: &EncodedAnswers) -> Result<Bytes, msgpack::Error> {
+                let write = || msgpack::to_vec(self);
+                // A follower's answers differ in their age.
+                if self.$list.len() < MIN_REMEMBERED || !self.meta.last_contact.is_zero() {
+                    return write().map(Bytes::from);
+                }
+                known.try_get(std::iter::once(self), write)
+            }
+            fn query_meta(&self) -> Option<&QueryMeta> {
+                Some(&self.meta)
+            }
+            fn query_meta_mut(&mut self) -> Option<&mut QueryMeta> {
+                Some(&mut self.meta)
+            }
+        })*
         $(impl Reply for $read {
             fn query_meta(&self) -> Option<&QueryMeta> {
                 Some(&self.meta)
@@ -178,6 +202,7 @@ macro_rules! replies {
 }
 
 replies! {
-    read: EventFireResponse IndexedCheckServiceNodes IndexedCoordinates IndexedDirEntries IndexedHealthChecks IndexedKeyList IndexedNodeDump IndexedNodeServiceList IndexedNodeServices IndexedNodes IndexedNodesWithGateways IndexedPreparedQueries IndexedServiceList IndexedServiceNodes IndexedServices IndexedSessions KeyringResponses PreparedQueryExecuteResponse PreparedQueryExplainResponse TxnReadResponse;
+    shared: IndexedCheckServiceNodes.nodes IndexedHealthChecks.health_checks IndexedNodes.nodes;
+    read: EventFireResponse IndexedCoordinates IndexedDirEntries IndexedKeyList IndexedNodeDump IndexedNodeServiceList IndexedNodeServices IndexedNodesWithGateways IndexedPreparedQueries IndexedServiceList IndexedServiceNodes IndexedServices IndexedSessions KeyringResponses PreparedQueryExecuteResponse PreparedQueryExplainResponse TxnReadResponse;
     plain: AutopilotConfig, AutopilotHealthReply, AutopilotState, Empty, RaftConfigurationResponse, RaftStats, String, TxnResponse, Vec<DatacenterMap>, Vec<String>, bool
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
+use crate::decoded::DecodedReplies;
 use crate::error::{ErrorKind, RpcError};
 use crate::method::{Method, MethodInfo, Routing};
 
@@ -57,7 +58,7 @@ pub struct ErasedCall {
     /// When the caller stops waiting; `None` leaves it to the road's own limits.
     pub deadline: Option<Instant>,
     /// Reads the reply's wire form.
-    pub decode_reply: fn(&[u8]) -> Result<ErasedReply, RpcError>,
+    pub decode_reply: fn(&[u8], &DecodedReplies) -> Result<ErasedReply, RpcError>,
 }
 
 impl ErasedCall {
@@ -84,8 +85,8 @@ impl fmt::Debug for ErasedCall {
     }
 }
 
-fn decode_reply<M: Method>(bytes: &[u8]) -> Result<ErasedReply, RpcError> {
-    msgpack::from_slice::<M::Reply>(bytes).map(|reply| Box::new(reply) as ErasedReply).map_err(|error| {
+fn decode_reply<M: Method>(bytes: &[u8], known: &DecodedReplies) -> Result<ErasedReply, RpcError> {
+    known.get::<M>(bytes).map(|reply| Box::new(reply) as ErasedReply).map_err(|error| {
         RpcError::new(ErrorKind::Other, format!("malformed reply of {}: {error}", M::INFO.name))
     })
 }

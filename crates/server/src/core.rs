@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use consensus::{Consensus, ConsensusError, ServerId};
 use gossip::driver::PoolHandle;
+use model::decoded::DecodedReplies;
+use model::encoded::EncodedAnswers;
 use model::error::{ErrorKind, RpcError};
 use rpc::{ConnPool, ServerAddr};
 use serde::Serialize;
@@ -30,6 +32,9 @@ pub struct Core {
     pub(crate) pool: Arc<ConnPool>,
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) remotes: Remotes,
+    /// Answers to other agents, and theirs to us, that may be the same again.
+    pub(crate) encoded: EncodedAnswers,
+    pub(crate) decoded: DecodedReplies,
     pub(crate) lan: PoolHandle,
     pub(crate) wan: Option<PoolHandle>,
     /// What only a leader holds: session timers, lock delays, coordinates not yet written.

@@ -19,7 +19,8 @@ const PAUSE_FRACTION: u32 = 16;
 
 /// Arguments on their way; the wire form is made once, and only if somebody needs it.
 struct Outbound {
-    args: Box<dyn ErasedArgs>,
+    /// There, unless an endpoint has them.
+    args: Option<Box<dyn ErasedArgs>>,
     raw: Option<Bytes>,
 }
 
@@ -28,11 +29,19 @@ impl Outbound {
         if let Some(raw) = &self.raw {
             return Ok(raw.clone());
         }
-        let encoded = (*self.args).encode().map_err(|error| {
+        let encoded = self.args(info)?.encode().map_err(|error| {
             RpcError::new(ErrorKind::Other, format!("cannot encode the arguments of {}: {error}", info.name))
         })?;
         Ok(self.raw.insert(encoded.into()).clone())
     }
+
+    fn args(&self, info: &MethodInfo) -> Result<&dyn ErasedArgs, RpcError> {
+        self.args.as_deref().ok_or_else(|| gone(info))
+    }
+}
+
+fn gone(info: &MethodInfo) -> RpcError {
+    RpcError::new(ErrorKind::Other, format!("{}: the arguments were used up", info.name))
 }
 
 /// An answer as it came: a value from here, or bytes from elsewhere.
@@ -53,7 +62,7 @@ impl Core {
     ) -> Result<Answer, RpcError> {
         let info = endpoint.info;
         if info.forward == Forward::Here {
-            return endpoint.run(self.clone(), args, deadline).await.map(Answer::Here);
+            return endpoint.run(self.clone(), args, deadline).await.outcome.map(Answer::Here);
         }
         let routing = (*args).routing();
         let datacenter = routing.datacenter();
@@ -64,7 +73,7 @@ impl Core {
             routing.query_options().map(|options| self.config.query_times.hold(options)).unwrap_or_default();
         if !home {
             let datacenter = datacenter.to_owned();
-            let mut outbound = Outbound { args, raw };
+            let mut outbound = Outbound { args: Some(args), raw };
             let raw = outbound.raw(info)?;
             // Boxed: what is on the way elsewhere is large, and every query that blocks here would be.
             let reply = Box::pin(self.remotes.call(&datacenter, info, &raw, hold, deadline)).await?;
@@ -74,9 +83,9 @@ impl Core {
         let here = info.forward == Forward::Datacenter
             || (info.access == Access::Read && stale && self.ever_heard_of_leader());
         if here {
-            return endpoint.run(self.clone(), args, deadline).await.map(Answer::Here);
+            return endpoint.run(self.clone(), args, deadline).await.outcome.map(Answer::Here);
         }
-        self.at_leader(endpoint, Outbound { args, raw }, hold, deadline).await
+        self.at_leader(endpoint, Outbound { args: Some(args), raw }, hold, deadline).await
     }
 
     /// Answers as the leader or asks the leader; holds the call and tries again while there is none.
@@ -92,8 +101,14 @@ impl Core {
         let mut first_failure: Option<Instant> = None;
         loop {
             let error = if self.is_leader() {
-                let attempt = endpoint.run(self.clone(), (*outbound.args).clone_box(), deadline).await;
-                match attempt {
+                let copy = match &outbound.args {
+                    Some(args) if !endpoint.returns_args() => Some((**args).clone_box()),
+                    _ => None,
+                };
+                let args = outbound.args.take().ok_or_else(|| gone(info))?;
+                let ran = endpoint.run(self.clone(), args, deadline).await;
+                outbound.args = ran.args.or(copy);
+                match ran.outcome {
                     Ok(reply) => return Ok(Answer::Here(reply)),
                     Err(error) => error,
                 }
@@ -156,7 +171,7 @@ impl RoadBackend for LocalRoad {
             };
             match self.0.dispatch(endpoint, call.args, None, call.deadline).await? {
                 Answer::Here(reply) => Ok(reply),
-                Answer::Elsewhere(bytes) => (call.decode_reply)(&bytes),
+                Answer::Elsewhere(bytes) => (call.decode_reply)(&bytes, &self.0.decoded),
             }
         })
     }

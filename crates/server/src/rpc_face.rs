@@ -27,7 +27,9 @@ impl RpcHandler for RpcFace {
                 .map_err(|error| ServeError::Protocol(format!("codec.decoder: {error}")))?;
             match self.0.dispatch(endpoint, decoded, Some(args), None).await? {
                 Answer::Elsewhere(reply) => Ok(reply),
-                Answer::Here(reply) => Ok(endpoint.encode_reply(&reply)?.into()),
+                Answer::Here(reply) => {
+                    endpoint.encode_reply(&reply, &self.0.encoded).map_err(ServeError::from)
+                }
             }
         })
     }

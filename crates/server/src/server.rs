@@ -11,6 +11,8 @@ use consensus::{BoxedIo, Consensus, ConsensusError, RaftDial, ServerId, Timings}
 use futures::future::BoxFuture;
 use gossip::driver::PoolHandle;
 use gossip::serf::consul::ServerParts;
+use model::decoded::DecodedReplies;
+use model::encoded::EncodedAnswers;
 use model::error::RpcError;
 use model::internal::SnapshotRequest;
 use model::options::QueryMeta;
@@ -125,6 +127,8 @@ impl Server {
         let book = Arc::new(move |id: ServerId| addresses.get(id).map(|server| server.rpc));
         let raft = Consensus::start(raft_config(&config), Arc::new(fsm), dial, book).await?;
         let core = Arc::new(Core {
+            encoded: EncodedAnswers::default(),
+            decoded: DecodedReplies::default(),
             remotes: Remotes::new(&config.datacenter, pool.clone()),
             store,
             registry: endpoints::registry(),

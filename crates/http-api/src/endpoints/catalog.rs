@@ -88,10 +88,12 @@ pub fn nodes(face: &Face, call: Call) -> Answer<'_> {
         if far {
             fetched.to_mut().nodes.iter_mut().for_each(translate::node);
         }
-        let reply = Reply::write(64 + fetched.nodes.len() * 384, |out| {
-            json::array(out, &fetched.nodes, |out, node| json::node(out, node));
+        let body = face.encoded.get(fetched.nodes.iter(), || {
+            let mut out = Vec::with_capacity(64 + fetched.nodes.len() * 384);
+            json::array(&mut out, &fetched.nodes, |out, node| json::node(out, node));
+            out
         });
-        Ok(told(reply, &fetched, level))
+        Ok(told(Reply::json(body), &fetched, level))
     })
 }
 

@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
+use model::encoded::EncodedAnswers;
 use model::road::Road;
 
 use crate::api::agent::AgentApi;
 use crate::api::config::FaceConfig;
 use crate::api::snapshot::SnapshotPort;
-use crate::encoded::EncodedAnswers;
 use body::{ReplyBody, RequestBody};
 use cache::Cache;
 use call::Call;
