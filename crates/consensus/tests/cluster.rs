@@ -336,10 +336,10 @@ async fn a_heavy_log_is_cut_whatever_the_number_of_its_entries() {
     let last_snapshot = || server.node.stats()["last_snapshot_index"].parse::<u64>().unwrap();
     let large = "x".repeat(64 << 10);
     let mut seen = Vec::new();
-    for _ in 0..2 {
+    for commands in [40, 120] {
         let before = last_snapshot();
-        // More than the allowance, and more than the snapshot before.
-        for _ in 0..40 {
+        // More than the allowance, and more than the snapshot before, which has some of the first ones or all.
+        for _ in 0..commands {
             server.propose(large.clone()).await;
         }
         until("a snapshot is taken", Duration::from_secs(20), || (last_snapshot() > before).then_some(()))
