@@ -4,6 +4,7 @@
 mod health;
 mod roster;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -152,22 +153,28 @@ async fn ask(core: &Core, server: &LanServer) -> Option<RaftStats> {
     core.pool.call::<StatusRaftStats>(&target, &Empty {}, Some(Instant::now() + ASK)).await.ok()
 }
 
-/// Adds who is missing, promotes the stable and removes the dead; looks again whenever the pool or
+/// Promotes the stable, removes the dead and adds them again if they are not; looks again whenever the pool or
 /// the configuration of the peers has changed.
 async fn keep_roster(core: &Core) {
     let mut changed = core.lan.members_changed();
     let mut peers = core.raft.watch();
     let began = Instant::now();
+    let mut removed = HashSet::new();
     loop {
         let seen = core.raft.state().members_index;
         let config = core.autopilot_config();
         let settled = began.elapsed() >= super::SETTLE;
         let plan = {
             let health = core.leader_only.autopilot.health.lock();
-            roster::plan(&config, &core.raft.state(), &core.lookup.all(), &health, settled, Instant::now())
+            let (state, servers) = (core.raft.state(), core.lookup.all());
+            roster::plan(&config, &state, &servers, &removed, &health, settled, Instant::now())
         };
         for server in &plan.join {
             core.join_raft(server).await;
+            // From then on it is an operator's matter whether it is one.
+            if core.raft.state().members.iter().any(|member| member.id == server.id) {
+                removed.remove(&server.id);
+            }
         }
         for id in plan.promote {
             match core.raft.promote(id).await {
@@ -189,6 +196,7 @@ async fn keep_roster(core: &Core) {
                 continue;
             }
             // One that came back meanwhile is not told to leave: the next look makes it a peer again.
+            removed.insert(dead.id);
             if let Some(name) = dead.name
                 && !is_back()
             {

@@ -1,6 +1,6 @@
 //! Who should have a vote, and who should go: a pure function of what is known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use consensus::{RaftState, ServerId};
@@ -28,7 +28,7 @@ const SERF_ALIVE: i64 = 1;
 /// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Alive, and no peers.
+    /// Removed as dead, and alive.
     pub join: Vec<LanServer>,
     pub promote: Vec<ServerId>,
     pub remove: Vec<Dead>,
@@ -39,9 +39,9 @@ pub(super) fn is_dead(server: &LanServer) -> bool {
     matches!(server.serf_status, SERF_FAILED | SERF_LEFT)
 }
 
-/// Servers that are alive become peers, whatever became of the event that said so: it may have come while
-/// they were peers still and about to be removed, or while another change was under way. Servers without a vote
-/// get one after they were healthy for the stabilization time. The dead go
+/// Of the servers that were `removed` as dead, those that are alive become peers again, whatever became of the event
+/// that said so: it may have come while they were peers still. Whom an operator removed stays out, as in the
+/// reference, until the members are gone through the next time. Servers without a vote get one after they were healthy for the stabilization time. The dead go
 /// if they are fewer than half of the voters, so that a partition never talks itself into a
 /// majority, and never below `min_quorum` voters. Peers that gossip does not know are dead only when
 /// `pool_is_settled`: after a restart of the whole datacenter Raft is up before the pool is whole.
@@ -49,20 +49,18 @@ pub(super) fn plan(
     config: &AutopilotConfig,
     state: &RaftState,
     servers: &HashMap<ServerId, LanServer>,
+    removed: &HashSet<ServerId>,
     health: &Health,
     pool_is_settled: bool,
     now: Instant,
 ) -> Plan {
     let mut plan = Plan::default();
-    // Without a configuration nobody is missing from it.
-    if !state.members.is_empty() {
-        let missing = servers.values().filter(|server| {
-            server.alive
-                && server.serf_status == SERF_ALIVE
-                && !state.members.iter().any(|member| member.id == server.id)
-        });
-        plan.join.extend(missing.cloned());
-    }
+    let missing = removed.iter().filter_map(|id| servers.get(id)).filter(|server| {
+        server.alive
+            && server.serf_status == SERF_ALIVE
+            && !state.members.iter().any(|member| member.id == server.id)
+    });
+    plan.join.extend(missing.cloned());
     for id in state.learners() {
         let wants_vote = servers.get(&id).is_some_and(|server| server.alive && !server.read_replica);
         if wants_vote && health.stable_for(id, now) >= config.server_stabilization_time.to_std() {
@@ -141,7 +139,7 @@ mod tests {
 
     fn removed(statuses: &[i64], config: &AutopilotConfig) -> usize {
         let (state, servers) = world(statuses);
-        plan(config, &state, &servers, &Health::default(), true, Instant::now()).remove.len()
+        plan(config, &state, &servers, &HashSet::new(), &Health::default(), true, Instant::now()).remove.len()
     }
 
     #[test]
@@ -158,7 +156,9 @@ mod tests {
         let (state, mut servers) = world(&[1, 1, 1]);
         servers.remove(&id(3));
         let removed = |settled| {
-            plan(&config(), &state, &servers, &Health::default(), settled, Instant::now()).remove.len()
+            plan(&config(), &state, &servers, &HashSet::new(), &Health::default(), settled, Instant::now())
+                .remove
+                .len()
         };
         assert_eq!((removed(false), removed(true)), (0, 1));
     }
@@ -169,7 +169,15 @@ mod tests {
         state.members = Arc::new(state.members.iter().filter(|member| member.id != id(3)).cloned().collect());
         for cleanup in [true, false] {
             let config = AutopilotConfig { cleanup_dead_servers: cleanup, ..config() };
-            let plan = plan(&config, &state, &servers, &Health::default(), true, Instant::now());
+            let plan = plan(
+                &config,
+                &state,
+                &servers,
+                &HashSet::from([id(3)]),
+                &Health::default(),
+                true,
+                Instant::now(),
+            );
             let joins: Vec<_> = plan.join.iter().map(|server| server.id).collect();
             assert_eq!((joins, plan.remove.len()), (vec![id(3)], 0));
         }
@@ -181,13 +189,14 @@ mod tests {
             let (mut state, servers) = world(&[1, 1, status]);
             state.members =
                 Arc::new(state.members.iter().filter(|member| member.id != id(3)).cloned().collect());
-            let plan = plan(&config(), &state, &servers, &Health::default(), true, Instant::now());
-            assert_eq!(plan.join.len(), joins, "status {status}");
+            let joins_of = |removed: &HashSet<ServerId>| {
+                plan(&config(), &state, &servers, removed, &Health::default(), true, Instant::now())
+                    .join
+                    .len()
+            };
+            assert_eq!(joins_of(&HashSet::from([id(3)])), joins, "status {status}");
+            assert_eq!(joins_of(&HashSet::new()), 0, "not removed as dead, status {status}");
         }
-        let (mut state, servers) = world(&[1, 1, 1]);
-        state.members = Arc::default();
-        let plan = plan(&config(), &state, &servers, &Health::default(), true, Instant::now());
-        assert_eq!(plan, Plan::default(), "no configuration yet");
     }
 
     #[test]
