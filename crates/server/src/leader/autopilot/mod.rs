@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use consensus::ServerId;
 use futures::future::join_all;
 use model::methods::StatusRaftStats;
 use model::operator::{
@@ -26,6 +27,8 @@ use health::{Health, Sample};
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the voters are looked over.
 const ROSTER_INTERVAL: Duration = Duration::from_secs(10);
+/// The same while somebody has no vote yet.
+const LEARNER_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a server may take to tell how far it is.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -33,6 +36,9 @@ const ASK: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Autopilot {
     health: Mutex<Health>,
+    /// Servers that may be no peers and are to be: adding them was refused, as it is while another change is under
+    /// way, or they were removed as dead.
+    wanted: Mutex<HashSet<ServerId>>,
 }
 
 impl Autopilot {
@@ -70,9 +76,11 @@ impl Core {
             }
             None => match self.raft.add_learner(server.id, server.rpc).await {
                 Ok(()) => {
+                    self.leader_only.autopilot.wanted.lock().remove(&server.id);
                     tracing::info!(target: "server", server = %server.name, "adding server as a Raft peer")
                 }
                 Err(error) => {
+                    self.leader_only.autopilot.wanted.lock().insert(server.id);
                     tracing::error!(target: "server", server = %server.name, error = %error, "failed to add Raft peer");
                 }
             },
@@ -159,7 +167,6 @@ async fn keep_roster(core: &Core) {
     let mut changed = core.lan.members_changed();
     let mut peers = core.raft.watch();
     let began = Instant::now();
-    let mut removed = HashSet::new();
     loop {
         let seen = core.raft.state().members_index;
         let config = core.autopilot_config();
@@ -167,14 +174,11 @@ async fn keep_roster(core: &Core) {
         let plan = {
             let health = core.leader_only.autopilot.health.lock();
             let (state, servers) = (core.raft.state(), core.lookup.all());
-            roster::plan(&config, &state, &servers, &removed, &health, settled, Instant::now())
+            let wanted = core.leader_only.autopilot.wanted.lock();
+            roster::plan(&config, &state, &servers, &wanted, &health, settled, Instant::now())
         };
         for server in &plan.join {
             core.join_raft(server).await;
-            // From then on it is an operator's matter whether it is one.
-            if core.raft.state().members.iter().any(|member| member.id == server.id) {
-                removed.remove(&server.id);
-            }
         }
         for id in plan.promote {
             match core.raft.promote(id).await {
@@ -184,6 +188,9 @@ async fn keep_roster(core: &Core) {
                 }
             }
         }
+        // A vote is worth more than a look.
+        let pause =
+            if core.raft.state().learners().next().is_some() { LEARNER_INTERVAL } else { ROSTER_INTERVAL };
         for dead in plan.remove {
             // The changes before this one took time.
             let is_back = || core.lookup.get(dead.id).is_some_and(|server| !roster::is_dead(&server));
@@ -196,7 +203,7 @@ async fn keep_roster(core: &Core) {
                 continue;
             }
             // One that came back meanwhile is not told to leave: the next look makes it a peer again.
-            removed.insert(dead.id);
+            core.leader_only.autopilot.wanted.lock().insert(dead.id);
             if let Some(name) = dead.name
                 && !is_back()
             {
@@ -211,7 +218,7 @@ async fn keep_roster(core: &Core) {
                     return;
                 }
             }
-            () = tokio::time::sleep(ROSTER_INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -28,7 +28,7 @@ const SERF_ALIVE: i64 = 1;
 /// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Removed as dead, and alive.
+    /// Wanted, alive and no peers.
     pub join: Vec<LanServer>,
     pub promote: Vec<ServerId>,
     pub remove: Vec<Dead>,
@@ -39,9 +39,9 @@ pub(super) fn is_dead(server: &LanServer) -> bool {
     matches!(server.serf_status, SERF_FAILED | SERF_LEFT)
 }
 
-/// Of the servers that were `removed` as dead, those that are alive become peers again, whatever became of the event
-/// that said so: it may have come while they were peers still. Whom an operator removed stays out, as in the
-/// reference, until the members are gone through the next time. Servers without a vote get one after they were healthy for the stabilization time. The dead go
+/// Of the servers that are `wanted`, as they were removed for dead or could not be added, those that are alive become
+/// peers, whatever became of the event that said so: it may have come while they were peers still. Whom an
+/// operator removed stays out, as in the reference, until the members are gone through the next time. Servers without a vote get one after they were healthy for the stabilization time. The dead go
 /// if they are fewer than half of the voters, so that a partition never talks itself into a
 /// majority, and never below `min_quorum` voters. Peers that gossip does not know are dead only when
 /// `pool_is_settled`: after a restart of the whole datacenter Raft is up before the pool is whole.
@@ -49,13 +49,13 @@ pub(super) fn plan(
     config: &AutopilotConfig,
     state: &RaftState,
     servers: &HashMap<ServerId, LanServer>,
-    removed: &HashSet<ServerId>,
+    wanted: &HashSet<ServerId>,
     health: &Health,
     pool_is_settled: bool,
     now: Instant,
 ) -> Plan {
     let mut plan = Plan::default();
-    let missing = removed.iter().filter_map(|id| servers.get(id)).filter(|server| {
+    let missing = wanted.iter().filter_map(|id| servers.get(id)).filter(|server| {
         server.alive
             && server.serf_status == SERF_ALIVE
             && !state.members.iter().any(|member| member.id == server.id)
