@@ -54,6 +54,8 @@ impl Autopilot {
 
     pub(super) fn clear(&self) {
         *self.health.lock() = Health::default();
+        // What an operator decided under another leader is not known here.
+        self.wanted.lock().clear();
     }
 }
 
