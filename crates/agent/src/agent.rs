@@ -100,6 +100,16 @@ impl Agent {
         all
     }
 
+    /// Ends the agent with an error when its server's part in the consensus has ended by itself. Whoever
+    /// supervises it can start it anew; one that stayed could only say that there is no leader.
+    pub(crate) async fn follow_consensus(self: Arc<Self>) {
+        let Delegate::Server(server) = &self.delegate else { return };
+        let why = server.failed().await;
+        tracing::error!(target: "agent", error = %why, "Consensus has failed, shutting down");
+        // The main loop may have ended already.
+        let _ = self.requests.send(Request::Fail(format!("Consensus has failed: {why}"))).await;
+    }
+
     /// Takes the LAN pool's events in, for the life of the agent.
     pub(crate) async fn follow_events(self: Arc<Self>) {
         let mut events = self.lan.events();

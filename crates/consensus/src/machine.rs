@@ -16,6 +16,7 @@
 //! whose proposer went away is forgotten after [`ABANDON_AFTER`] other entries.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -132,7 +133,9 @@ impl<F: Fsm> Machine<F> {
         if batch.is_empty() {
             return Ok(());
         }
-        let answers = self.fsm.apply_batch(batch);
+        // A panic would end the engine's task for the state in silence, and the server would wait for it.
+        let answers = catch_unwind(AssertUnwindSafe(|| self.fsm.apply_batch(batch)))
+            .map_err(|_| io::Error::other("the state machine panicked"))?;
         if answers.len() != batch.len() {
             return Err(io::Error::other(format!(
                 "state machine gave {} answers to {} commands",

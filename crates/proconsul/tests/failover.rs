@@ -129,3 +129,61 @@ fn a_server_that_leaves_is_no_peer_any_more() {
         if peers.as_array().is_some_and(|p| p.len() == 3) { Ok(()) } else { Err(peers.to_string()) }
     });
 }
+
+/// The folder in which a server gathers an archive to restore is gone: it cannot apply what the others do.
+#[test]
+fn a_server_that_cannot_go_on_ends_with_an_error() {
+    let slice = Slice::claim();
+    let config = json!({ "enable_script_checks": true });
+    let mut dc = Datacenter::start(PROCONSUL, &slice, 1, 3, 0, &config);
+    dc.ready();
+    let leader = dc.leader();
+    let (broken, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    until("a write", LONG, || dc.servers[leader].http().write("/v1/kv/kept", "x"));
+    let data = dc.servers[broken].data_dir();
+    let (archive, child) = (data.join("archive"), data.join("child"));
+    let archive = archive.to_string_lossy();
+    until("an archive", LONG, || dc.servers[leader].cli_ok(&["snapshot", "save", &archive]));
+    let script = format!("echo $$ > {}; exec sleep 600", child.display());
+    let check =
+        json!({ "Name": "long", "Args": ["sh", "-c", script], "Interval": "1s", "Timeout": "600s" });
+    dc.servers[broken].http().write("/v1/agent/check/register", &check.to_string()).expect("registered");
+    let pid = until("the check runs", LONG, || {
+        std::fs::read_to_string(&child)
+            .map_err(|e| e.to_string())?
+            .trim()
+            .parse::<u32>()
+            .map_err(|e| e.to_string())
+    });
+
+    std::fs::remove_dir_all(data.join("raft/snapshots")).expect("the folder of snapshots");
+    until("a restore", LONG, || dc.servers[leader].cli_ok(&["snapshot", "restore", &archive]));
+    let status = dc.servers[broken].wait_exit(LONG);
+    let log = dc.servers[broken].log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let why = log.lines().find(|line| line.contains("[ERROR]") && line.contains("Consensus has failed"));
+    assert!(why.is_some_and(|line| line.contains("No such file")), "{log}");
+    until("its check's process is gone", LONG, || {
+        match std::fs::read_to_string(format!("/proc/{pid}/cmdline")) {
+            Ok(command) if command.contains("sleep") => Err(command),
+            _ => Ok(()),
+        }
+    });
+
+    // It crashed, and did not leave; the others go on.
+    let name = dc.servers[broken].spec.name.clone();
+    until("it is found dead", LONG, || {
+        let members = dc.servers[other].cli_ok(&["members"])?;
+        let line = members.lines().find(|line| line.starts_with(&name)).ok_or("no such member")?;
+        if line.contains("failed") { Ok(()) } else { Err(line.to_owned()) }
+    });
+    until("a write without it", LONG, || dc.servers[other].http().write("/v1/kv/after", "x"));
+    dc.servers[broken].spawn();
+    dc.ready();
+    for key in ["kept", "after"] {
+        let there = until("a read", LONG, || {
+            dc.servers[broken].http().get(&format!("/v1/kv/{key}?consistent&raw")).map_err(String::from)
+        });
+        assert_eq!((there.status, there.body.as_str()), (200, "x"), "{key}");
+    }
+}

@@ -169,6 +169,12 @@ impl Server {
         self.core.leader().and_then(|id| self.core.address_of(id))
     }
 
+    /// Waits until its part in the consensus has ended by itself, and tells why. Such a server can only
+    /// be started anew; one that is told to stop has not failed.
+    pub async fn failed(&self) -> String {
+        self.core.raft.failed().await
+    }
+
     /// Whether it was started to found its datacenter alone.
     pub fn bootstrap(&self) -> bool {
         self.core.config.bootstrap

@@ -14,7 +14,7 @@ use crate::agent::{Agent, Request};
 use crate::config::{AgentFlags, RuntimeConfig, Sources, load};
 use start::Running;
 
-/// How long a graceful leave may take after a signal.
+/// How long a graceful leave may take after a signal, and a clean end after a failure.
 const GRACEFUL: Duration = Duration::from_secs(15);
 
 /// The agent did not start, or ended in a way that is an error.
@@ -80,7 +80,15 @@ async fn life(flags: AgentFlags) -> Result<i32, RunError> {
         _ = signals.terminate.recv() => return Ok(1),
     };
     let code = main_loop(&running, &sources, &mut signals, &mut inbox).await;
-    running.stop().await;
+    if code.is_err() {
+        // What failed (a disk that does not answer) may be what a clean end would wait for.
+        let stopped = tokio::time::timeout(GRACEFUL, running.stop()).await;
+        if stopped.is_err() {
+            tracing::warn!(target: "agent", "Timeout on shutdown. Exiting");
+        }
+    } else {
+        running.stop().await;
+    }
     code
 }
 

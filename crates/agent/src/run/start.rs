@@ -134,6 +134,7 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
         _pid_file: pid_file,
     };
     running.duty(agent.clone().follow_events());
+    running.duty(agent.clone().follow_consensus());
     if let Delegate::Client(road) = &delegate {
         let (road, lan) = (road.clone(), lan.clone());
         running.duty(async move { road.follow(lan).await });

@@ -1,5 +1,7 @@
 //! The handle the rest of the program holds.
 
+#[cfg(test)]
+mod failed_tests;
 mod failover;
 mod health;
 mod members;
@@ -15,7 +17,7 @@ pub use stats::Stats;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -152,10 +154,21 @@ impl<F: Fsm> Consensus<F> {
         dial: Arc<dyn RaftDial>,
         addresses: Arc<dyn AddressBook>,
     ) -> Result<Self, ConsensusError> {
+        Self::start_on(config, fsm, dial, addresses, LogStorage::open).await
+    }
+
+    /// As [`Self::start`], with a log that `open` gives.
+    async fn start_on(
+        config: Config,
+        fsm: Arc<F>,
+        dial: Arc<dyn RaftDial>,
+        addresses: Arc<dyn AddressBook>,
+        open: impl FnOnce(Option<&Path>) -> std::io::Result<LogStorage> + Send + 'static,
+    ) -> Result<Self, ConsensusError> {
         let dir = config.dir.clone();
         let (log, snapshots) = tokio::task::spawn_blocking(move || {
             let snapshots = SnapshotStore::open(dir.as_deref())?;
-            let log = LogStorage::open(dir.as_deref())?;
+            let log = open(dir.as_deref())?;
             Ok::<_, std::io::Error>((log, snapshots))
         })
         .await
@@ -329,6 +342,17 @@ impl<F: Fsm> Consensus<F> {
         self.shared.state.clone()
     }
 
+    /// Waits until this server's part has ended by itself (its log or its state can be trusted no more),
+    /// and tells why. Never returns for one that is told to stop.
+    pub async fn failed(&self) -> String {
+        let mut state = self.watch();
+        let seen = state.wait_for(|state| state.failed.is_some()).await;
+        match seen.ok().and_then(|state| state.failed.clone()) {
+            Some(why) => why,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The state at this moment.
     pub fn state(&self) -> RaftState {
         let shared = &self.shared;
@@ -336,7 +360,8 @@ impl<F: Fsm> Consensus<F> {
         if known.role == Role::Shutdown {
             return known;
         }
-        state::current(&shared.raft, &known, &shared.progress, shared.config.timings.election_max)
+        let stopping = *shared.stopping.borrow();
+        state::current(&shared.raft, &known, &shared.progress, shared.config.timings.election_max, stopping)
     }
 
     /// Index up to which the state machine has applied, as the application sees it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
@@ -58,7 +59,8 @@ pub struct RaftState {
     pub members_index: u64,
     /// Whether that entry is committed and no change is half done.
     pub members_settled: bool,
-    /// Why this server stopped by itself, if it did.
+    /// Why this server stopped by itself, if it did: it can only be started anew. One that was told to
+    /// stop has not failed.
     pub failed: Option<String>,
 }
 
@@ -100,14 +102,31 @@ pub fn age(at: &openraft::type_config::alias::SerdeInstantOf<TypeConfig>) -> Dur
     openraft::Instant::elapsed(&at.into_inner())
 }
 
-fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: Duration) -> RaftState {
+/// Why the engine has ended, if nobody told it to. `gone`: it will say nothing more.
+fn failure(metrics: &Metrics, gone: bool, stopping: bool) -> Option<String> {
+    if stopping {
+        return None;
+    }
+    match &metrics.running_state {
+        Err(why) => Some(why.to_string()),
+        Ok(()) => gone.then(|| Fatal::<TypeConfig>::Panicked.to_string()),
+    }
+}
+
+fn observe(
+    metrics: &Metrics,
+    previous: &RaftState,
+    progress: &Progress,
+    lease: Duration,
+    failed: Option<String>,
+) -> RaftState {
     let offset = progress.offset();
     let visible = |index: Option<u64>| index.map_or(0, |i| i + offset);
     // The engine refuses proposals until a majority has answered a new leader, and
     // again when none did for a lease: it leads in name only.
     let leads = lease_valid(metrics, lease);
     let role = match metrics.state {
-        _ if metrics.running_state.is_err() => Role::Shutdown,
+        _ if failed.is_some() || metrics.running_state.is_err() => Role::Shutdown,
         ServerState::Leader if leads => Role::Leader,
         ServerState::Leader | ServerState::Follower => Role::Follower,
         ServerState::Candidate => Role::Candidate,
@@ -138,7 +157,7 @@ fn observe(metrics: &Metrics, previous: &RaftState, progress: &Progress, lease: 
         members_index,
         members_settled: metrics.committed_membership_config == metrics.membership_config
             && config.membership().get_joint_config().len() < 2,
-        failed: metrics.running_state.as_ref().err().map(ToString::to_string),
+        failed,
     }
 }
 
@@ -166,8 +185,11 @@ pub fn current<F: Fsm>(
     known: &RaftState,
     progress: &Progress,
     lease: Duration,
+    stopping: bool,
 ) -> RaftState {
-    observe(&raft.metrics().borrow_watched(), known, progress, lease)
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    observe(&metrics, known, progress, lease, failure(&metrics, false, stopping))
 }
 
 /// Follows the engine. Roles, leaders and members are told at once; indexes, which change with
@@ -184,7 +206,7 @@ pub fn spawn<F: Fsm>(
     let lease = config.timings.election_max;
     let mut metrics = raft.metrics();
     let mut changes = raft.server_metrics();
-    let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease);
+    let initial = observe(&metrics.borrow_watched(), &RaftState::default(), &progress, lease, None);
     let (tx, rx) = watch::channel(initial);
     tasks.spawn(async move {
         // Leadership can end by time alone, so it is looked at now and then too.
@@ -201,11 +223,11 @@ pub fn spawn<F: Fsm>(
             }
             let next = {
                 let metrics = metrics.borrow_watched();
-                observe(&metrics, &tx.borrow(), &progress, lease)
+                let failed = failure(&metrics, !open, *stop.borrow());
+                observe(&metrics, &tx.borrow(), &progress, lease, failed)
             };
             if let Some(why) = &next.failed
                 && tx.borrow().failed.is_none()
-                && !*stop.borrow()
             {
                 tracing::error!(why, problem = ?health.problem(), "consensus stopped");
             }
@@ -229,4 +251,21 @@ pub fn spawn<F: Fsm>(
         });
     });
     rx
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_ends_unasked_has_failed() {
+        let mut metrics = Metrics::new_initial(ServerId::from_u128(1));
+        assert_eq!(failure(&metrics, false, false), None);
+        // Its task panicked and left no word.
+        assert_eq!(failure(&metrics, true, false).as_deref(), Some("panicked"));
+        assert_eq!(failure(&metrics, true, true), None);
+        metrics.running_state = Err(Fatal::Stopped);
+        assert_eq!(failure(&metrics, false, false).as_deref(), Some("raft stopped"));
+        assert_eq!(failure(&metrics, true, true), None);
+    }
 }
