@@ -145,8 +145,7 @@ fn a_server_that_cannot_go_on_ends_with_an_error() {
     let archive = archive.to_string_lossy();
     until("an archive", LONG, || dc.servers[leader].cli_ok(&["snapshot", "save", &archive]));
     let script = format!("echo $$ > {}; exec sleep 600", child.display());
-    let check =
-        json!({ "Name": "long", "Args": ["sh", "-c", script], "Interval": "1s", "Timeout": "600s" });
+    let check = json!({ "Name": "long", "Args": ["sh", "-c", script], "Interval": "1s", "Timeout": "600s" });
     dc.servers[broken].http().write("/v1/agent/check/register", &check.to_string()).expect("registered");
     let pid = until("the check runs", LONG, || {
         std::fs::read_to_string(&child)

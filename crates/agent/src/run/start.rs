@@ -33,6 +33,9 @@ use crate::services::{Services, ServicesConfig};
 /// How long requests in progress may take to end when the agent stops.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// When an agent has started as far as its code is concerned: first join, first election, first sync.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// An agent with all that has to be stopped in the end.
 pub(super) struct Running {
     pub agent: Arc<Agent>,
@@ -174,6 +177,13 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
         running.stop().await;
         return Err(error);
     }
+    running.duty(async {
+        tokio::time::sleep(SETTLED).await;
+        match resident::release_code() {
+            Ok(bytes) => tracing::debug!(target: "agent", bytes, "gave back the code of the start"),
+            Err(error) => tracing::debug!(target: "agent", error = %error, "kept the code of the start"),
+        }
+    });
     crate::systemd::notify_ready();
     tracing::info!(target: "agent", "started state syncer");
     Ok(running)
