@@ -4,9 +4,11 @@ mod sim;
 
 use std::time::Duration;
 
+use gossip::serf::MemberStatus;
 use gossip::swim::{Cidr, SwimConfig};
 use gossip::wire::Keyring;
-use sim::{Health, Network, World};
+
+use sim::{Core, Health, Network, WithSerf, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -167,4 +169,43 @@ fn the_dead_are_forgotten_and_found_again() {
     }
     world.restart(3, &SwimConfig::lan());
     assert_eq!(world.run_until(60 * SECOND, World::converged), None);
+}
+
+#[test]
+fn a_namesake_that_leaves_takes_nobody_along() {
+    let mut world: World<WithSerf> = World::new(4, &SwimConfig::lan(), Network::lan(), 3);
+    for i in 1..4 {
+        world.join(i, 0);
+    }
+    world.run_until(5 * SECOND, World::converged).expect("never converged");
+    let twin = world.add_as("n2", &SwimConfig::lan());
+    for through in [0, 2] {
+        world.join(twin, through);
+        world.run_for(10 * SECOND);
+    }
+    world.with(twin, |core, now| core.serf.leave(now));
+    world.run_for(60 * SECOND);
+    assert_eq!(world.leaves, 1, "the twin's leave ends");
+    for i in 0..4 {
+        assert_eq!(world.members[i].core.losses(), 0, "member {i}");
+        assert_eq!(world.members[i].core.num_alive(), 4, "member {i}");
+    }
+    // Who has the name announces its leave all the same.
+    world.with(2, |core, now| core.serf.leave(now));
+    let status =
+        |w: &World<WithSerf>| w.members[0].core.serf.members().find(|m| *m.name == *"n2").map(|m| m.status);
+    world.run_until(10 * SECOND, |w| status(w) == Some(MemberStatus::Left)).expect("not known as left");
+}
+
+#[test]
+fn a_member_that_moved_owns_its_name_as_soon_as_others_say_so() {
+    let cfg = SwimConfig { dead_node_reclaim: SECOND, ..SwimConfig::lan() };
+    let mut world = pool(4, &cfg);
+    world.stop(3, Health::Crashed);
+    let moved = world.add_as("n3", &cfg);
+    world.join(moved, 0);
+    world.run_for(SECOND);
+    assert!(world.members[moved].core.swim.is_disowned(), "the old address is still in the lists");
+    let owns = |w: &World| !w.members[moved].core.swim.is_disowned();
+    world.run_until(90 * SECOND, owns).expect("never got its name back");
 }

@@ -112,6 +112,18 @@ fn strangers_do_not_get_in() {
     twin.cli(&["join", &target]);
     let addresses = dc.servers[0].http().column("/v1/agent/members", "Addr").expect("members");
     assert_eq!(addresses, [dc.servers[0].spec.addr.to_string(), dc.clients[0].spec.addr.to_string()]);
+    // Nor does its leave concern anyone.
+    twin.cli_ok(&["leave"]).expect("left");
+    let said = dc.servers[0].cli_ok(&["members"]).expect("members");
+    assert_eq!(said.matches("alive").count(), 2, "{said}");
+    // The id of somebody else.
+    let own = dc.clients[0].http().json("/v1/agent/self").expect("self");
+    let id = own["Config"]["NodeID"].as_str().expect("an id");
+    let twin = Agent::start(PROCONSUL, spec(&slice, 15, json!({ "encrypt": key, "node_id": id })));
+    until("it is up", LONG, || twin.http().json("/v1/agent/self"));
+    let said = twin.cli_ok(&["join", &target]).expect_err("an id in use");
+    assert!(said.contains(&format!("has conflicting node ID '{id}'")), "{said}");
+    assert_eq!(members(), ["dc1-c1", "dc1-s1"]);
     dc.ready();
 }
 

@@ -330,11 +330,12 @@ impl Delegate for Layer {
             return Ok(());
         }
         let member = Member::candidate(node, self.now);
-        self.cfg.policy.admit(std::slice::from_ref(&member))
+        self.cfg.policy.admit(std::slice::from_ref(&member), &mut std::iter::empty())
     }
 
     fn check_merge(&mut self, nodes: &[Node]) -> Result<(), String> {
         let members: Vec<Member> = nodes.iter().map(|n| Member::candidate(n, self.now)).collect();
-        self.cfg.policy.admit(&members)
+        let known = self.members.values().map(|e| &*e.member);
+        self.cfg.policy.admit(&members, &mut known.filter(|m| m.status == MemberStatus::Alive))
     }
 }

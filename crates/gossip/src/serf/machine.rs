@@ -388,7 +388,7 @@ impl Serf {
             self.layer.leave_intent(&leave);
             let bytes = self.layer.encoded(&leave);
             match bytes {
-                Some(bytes) if self.has_other_alive() => {
+                Some(bytes) if self.has_other_alive() && !self.swim.is_disowned() => {
                     self.layer.queue_intent(bytes, Some(LEAVE_TOKEN));
                     self.leave = LeaveStep::Announcing(now + self.layer.cfg.broadcast_timeout);
                 }

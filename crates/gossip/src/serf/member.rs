@@ -77,6 +77,7 @@ impl Member {
         use crate::swim::NodeState;
         let status = match node.state() {
             NodeState::Left => MemberStatus::Left,
+            NodeState::Dead => MemberStatus::Failed,
             _ => MemberStatus::Alive,
         };
         Self::from_info(node.info(), status, now)

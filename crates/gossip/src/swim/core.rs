@@ -105,6 +105,8 @@ pub struct Swim {
     pub(super) exchanges: HashMap<ExchangeId, Exchange>,
     last_exchange: u64,
     pub(super) leaving: bool,
+    /// Others hold somebody else for the member of our name, as far as we heard last.
+    pub(super) disowned: bool,
     /// The leave was asked for and is not over.
     leave_pending: bool,
     /// The next round of gossip, if there is something to tell by then.
@@ -181,6 +183,7 @@ impl Swim {
             exchanges: HashMap::new(),
             last_exchange: 0,
             leaving: false,
+            disowned: false,
             leave_pending: false,
             gossip_at: now,
             timers: BinaryHeap::new(),
@@ -342,7 +345,7 @@ impl Swim {
             n.state = NodeState::Left;
             n.changed = now;
         });
-        if alone {
+        if alone || self.disowned {
             return self.finish_leave(false);
         }
         let gone = wire::Accusation { incarnation: self.incarnation, node: &name, from: &name };
@@ -423,6 +426,12 @@ impl Swim {
     /// Members that are alive, ourselves among them while we have not left.
     pub fn num_alive(&self) -> usize {
         self.table.num_alive()
+    }
+
+    /// Whether the pool holds somebody else for the member of our name. What we say in its name is not about us,
+    /// so a leave is not announced.
+    pub fn is_disowned(&self) -> bool {
+        self.disowned
     }
 
     /// Members that are suspected to be dead but may still refute it.

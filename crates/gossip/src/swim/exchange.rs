@@ -43,6 +43,10 @@ impl Swim {
     }
 
     pub(super) fn push_pull_tick(&mut self, delegate: &mut dyn Delegate) {
+        // Our own state would say that the owner of our name has left.
+        if self.leaving && self.disowned {
+            return;
+        }
         if let Some(node) = self.random_members(1, &mut |_| true).first() {
             self.begin_exchange(node.addr(), false, delegate);
         }
@@ -111,7 +115,7 @@ impl Swim {
                 self.stream_ping_done(id, result);
             }
             Some(Exchange::PushPull { to, join }) => {
-                let result = self.read_push_pull_answer(bytes, join, delegate);
+                let result = self.read_push_pull_answer(to, bytes, join, delegate);
                 self.push_pull_done(id, to, join, result);
             }
         }
@@ -154,6 +158,7 @@ impl Swim {
 
     fn read_push_pull_answer(
         &mut self,
+        from: SocketAddr,
         bytes: &[u8],
         join: bool,
         delegate: &mut dyn Delegate,
@@ -162,7 +167,7 @@ impl Swim {
         match split(&message)? {
             (MessageType::PushPull, body) => {
                 let state = read_state(body).map_err(|e| e.to_string())?;
-                self.merge(&state, join, delegate)
+                self.merge(&state, from, join, delegate)
             }
             (MessageType::Error, body) => Err(remote_error(body)),
             (other, _) => {
@@ -206,7 +211,7 @@ impl Swim {
                 // Ours goes out first, so that a refusal by us is decided by the other side alike.
                 let answer = self.state(state.join, delegate);
                 self.reply(id, Some(&answer));
-                if let Err(error) = self.merge(&state, state.join, delegate) {
+                if let Err(error) = self.merge(&state, from, state.join, delegate) {
                     tracing::error!("memberlist: Failed push/pull merge: {error} from={from}");
                     self.counters.dropped += 1;
                 }
@@ -294,13 +299,20 @@ impl Swim {
     }
 
     /// Takes in what the other side knows. The first objection drops all of it.
-    fn merge(&mut self, remote: &State<'_>, join: bool, delegate: &mut dyn Delegate) -> Result<(), String> {
+    fn merge(
+        &mut self,
+        remote: &State<'_>,
+        from: SocketAddr,
+        join: bool,
+        delegate: &mut dyn Delegate,
+    ) -> Result<(), String> {
         self.check_versions(&remote.nodes)?;
         if join {
             let nodes: Vec<Node> = remote.nodes.iter().filter_map(|n| self.candidate(n)).collect();
             delegate.check_merge(&nodes)?;
         }
         let me = self.local().name().clone();
+        self.note_namesake(remote, from);
         for node in &remote.nodes {
             let (incarnation, name) = (node.incarnation, node.name);
             match NodeState::from_wire(node.state) {
@@ -329,6 +341,18 @@ impl Swim {
             delegate.merge_remote_state(remote.user_state, join);
         }
         Ok(())
+    }
+
+    /// Learns who is held for the member of our name. A namesake's own word does not count.
+    fn note_namesake(&mut self, remote: &State<'_>, from: SocketAddr) {
+        let me = &self.local().info;
+        let held = remote.nodes.iter().find(|n| *n.name == *me.name);
+        let Some(addr) = held.and_then(|n| Some(SocketAddr::new(address(n.addr)?, n.port))) else { return };
+        let alive = held.and_then(|n| NodeState::from_wire(n.state)).is_some_and(|s| !s.is_gone());
+        let ours = addr == SocketAddr::new(me.ip, me.port);
+        if ours || (alive && addr.ip() != from.ip()) {
+            self.disowned = !ours;
+        }
     }
 
     /// A remote member as the layer above is asked about it.

@@ -284,6 +284,8 @@ impl Swim {
             self.counters.dropped += 1;
             return;
         }
+        // Whoever asks for us by name here holds us for its owner.
+        self.disowned &= ping.node.is_empty();
         let payload = delegate.ack_payload();
         let payload = if payload.is_empty() { None } else { Some(Raw(payload.as_slice())) };
         let to = reply_address(ping.source_addr, ping.source_port, from);

@@ -154,9 +154,14 @@ impl<C: Core> World<C> {
 
     /// One more member; returns its number.
     pub fn add(&mut self, cfg: &SwimConfig) -> usize {
+        self.add_as(&name(self.members.len()), cfg)
+    }
+
+    /// One more member, whatever others are called.
+    pub fn add_as(&mut self, name: &str, cfg: &SwimConfig) -> usize {
         let i = self.members.len();
         let seed = self.rng.random();
-        let core = self.start(i, cfg, seed);
+        let core = self.start(i, name, cfg, seed);
         self.members.push(Member {
             core,
             health: Health::Up,
@@ -173,16 +178,16 @@ impl<C: Core> World<C> {
         i
     }
 
-    fn start(&mut self, i: usize, cfg: &SwimConfig, seed: u64) -> C {
+    fn start(&mut self, i: usize, name: &str, cfg: &SwimConfig, seed: u64) -> C {
         let cfg = SwimConfig { interner: Some(self.interner.clone()), ..cfg.clone() };
-        C::start(&name(i), address(i), cfg, seed, self.now)
+        C::start(name, address(i), cfg, seed, self.now)
     }
 
     /// The process of a crashed member starts again and knows nothing.
     pub fn restart(&mut self, i: usize, cfg: &SwimConfig) {
         assert_ne!(self.members[i].health, Health::Up);
         let seed = self.rng.random();
-        self.members[i].core = self.start(i, cfg, seed);
+        self.members[i].core = self.start(i, &name(i), cfg, seed);
         self.members[i].health = Health::Up;
         self.members[i].wake = None;
         self.members[i].replies.clear();
