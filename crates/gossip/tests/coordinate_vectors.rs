@@ -18,8 +18,7 @@ fn coordinate(v: &Value) -> Option<Coordinate> {
 
 #[test]
 fn recorded_sequence_is_reproduced_bit_for_bit() {
-    let text = include_str!("vectors/coordinate_updates.json");
-    let recorded: Value = serde_json::from_str(text).unwrap();
+    let recorded = vectors::coordinate_updates();
     let mut client = Client::new();
     let mut rng = SmallRng::seed_from_u64(1);
     let mut compared = 0;

@@ -3,7 +3,6 @@
 mod sim;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use gossip::swim::{ConnId, ExchangeId, Input, Output, SwimConfig, Tick};
@@ -19,17 +18,8 @@ const KEY: [u8; 16] = [7; 16];
 
 /// Packets and streams that were recorded, to be mutilated.
 fn recorded() -> Vec<Vec<u8>> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gossip");
-    let mut found: Vec<(PathBuf, Vec<u8>)> = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let v: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let hex = v["hex"].as_str().unwrap();
-        let byte = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
-        found.push((path, (0..hex.len()).step_by(2).map(byte).collect()));
-    }
-    found.sort();
-    found.into_iter().map(|(_, bytes)| bytes).collect()
+    let hex = |v: &serde_json::Value| v["hex"].as_str().map(vectors::unhex);
+    vectors::gossip().iter().map(|(name, v)| hex(v).unwrap_or_else(|| panic!("{name}: no bytes"))).collect()
 }
 
 fn mutilated() -> impl Strategy<Value = Vec<u8>> {

@@ -526,15 +526,10 @@ fn coalescing_keeps_the_last_of_a_burst() {
 #[test]
 fn mutilated_packets_do_no_harm() {
     use rand::{Rng, SeedableRng, rngs::SmallRng};
-    let dir = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gossip");
     let mut packets = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let v: serde_json::Value = serde_json::from_str(&text).unwrap();
-        if v["transport"] == "udp" && v["key"].is_null() {
-            let hex = v["hex"].as_str().unwrap();
-            let bytes: Vec<u8> =
-                (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+    for (_, v) in vectors::gossip_over("udp") {
+        if v["key"].is_null() {
+            let bytes = vectors::unhex(v["hex"].as_str().unwrap());
             // A checksum would keep most mutilations out.
             packets.push(if bytes[0] == 12 { bytes[5..].to_vec() } else { bytes });
         }

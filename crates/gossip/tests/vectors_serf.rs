@@ -14,27 +14,7 @@ use gossip::wire::{
 use model::event::FireEvent;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-fn vectors(transport: &str) -> Vec<(String, Value)> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gossip");
-    let mut found: Vec<(String, Value)> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            (name, serde_json::from_str(&text).unwrap())
-        })
-        .filter(|(_, v): &(String, Value)| v["transport"] == transport)
-        .collect();
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
+use vectors::{gossip_over, unhex};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -259,7 +239,7 @@ fn parts(message: &Value) -> Vec<&Value> {
 #[test]
 fn packets() {
     let mut counts = BTreeMap::new();
-    for (name, v) in vectors("udp") {
+    for (name, v) in gossip_over("udp") {
         let packet = unhex(v["hex"].as_str().unwrap());
         let plain = codec(&v).open_packet(&packet).unwrap().into_owned();
         let mut found = Vec::new();
@@ -277,7 +257,7 @@ fn packets() {
 fn streams() {
     let mut counts = BTreeMap::new();
     let mut states = 0;
-    for (name, v) in vectors("tcp") {
+    for (name, v) in gossip_over("tcp") {
         let stream = unhex(v["hex"].as_str().unwrap());
         let Progress::Complete(complete) = StreamReader::new().push(&stream).unwrap() else {
             panic!("{name} is incomplete");

@@ -5,7 +5,6 @@
 //! `vectors_serf.rs`; here its bytes must come through unchanged.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -14,28 +13,10 @@ use gossip::wire::{
     PushNodeState, PushPullHeader, Raw, StreamReader, UserHeader, decompress, encode, for_each_message,
 };
 use serde_json::{Map, Value, json};
-
-fn vectors() -> Vec<(String, Value)> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gossip");
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        found.push((name, serde_json::from_str(&text).unwrap()));
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(found.len() >= 70, "only {} vectors", found.len());
-    found
-}
-
-fn of_transport(transport: &str) -> Vec<(String, Value)> {
-    vectors().into_iter().filter(|(_, v)| v["transport"] == transport).collect()
-}
+use vectors::{gossip_over, unhex};
 
 fn hex(v: &Value) -> Vec<u8> {
-    let text = v.as_str().unwrap();
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+    unhex(v.as_str().unwrap())
 }
 
 fn keyring(v: &Value) -> Option<Keyring> {
@@ -160,7 +141,7 @@ fn messages(plain: &[u8]) -> Vec<(MessageType, Vec<u8>)> {
 #[test]
 fn packets_decode_to_their_meaning_and_encode_back() {
     let mut seen = 0;
-    for (name, v) in of_transport("udp") {
+    for (name, v) in gossip_over("udp") {
         let packet = hex(&v["hex"]);
         let codec = codec(&v);
         let plain = codec.open_packet(&packet).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -233,7 +214,7 @@ fn push_pull(body: &[u8]) -> Value {
 #[test]
 fn streams_decode_to_their_meaning_and_encode_back() {
     let mut seen = 0;
-    for (name, v) in of_transport("tcp") {
+    for (name, v) in gossip_over("tcp") {
         let stream = hex(&v["hex"]);
         let complete = cut(&stream);
         assert_eq!(complete.len(), stream.len(), "{name}: one message fills the stream");
@@ -279,7 +260,7 @@ fn streams_decode_to_their_meaning_and_encode_back() {
 #[test]
 fn compressed_bytes_decode() {
     let mut seen = 0;
-    for (name, v) in of_transport("lzw") {
+    for (name, v) in gossip_over("lzw") {
         let plain = decompress(&hex(&v["hex"]), 1 << 20).unwrap_or_else(|e| panic!("{name}: {e}"));
         let decoded = &v["decoded"];
         if decoded["plain_hex"].is_string() {

@@ -24,27 +24,11 @@ const FILES: &[&str] = &[
     "txn",
 ];
 
-#[derive(Deserialize)]
-struct Vector {
-    name: String,
-    layer: String,
-    hex: String,
-}
-
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Header {
     error: String,
     service_method: String,
-}
-
-fn vectors(file: &str) -> Vec<Vector> {
-    let path = format!("{}/tests/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 
 /// Decodes and encodes again.
@@ -125,11 +109,11 @@ fn bodies_decode_into_their_types_and_encode_back() {
     let mut checked = 0;
     let mut unknown = BTreeSet::new();
     for file in FILES {
-        for vector in vectors(file) {
+        for vector in vectors::rpc(file) {
             if !vector.layer.starts_with("rpc.") {
                 continue;
             }
-            let bytes = unhex(&vector.hex);
+            let bytes = vector.bytes();
             let (header, len) = msgpack::from_slice_prefix::<Header>(&bytes).unwrap();
             let body = &bytes[len..];
             let Some((_, args, reply)) = TYPES.iter().find(|(name, ..)| *name == header.service_method)
@@ -165,9 +149,9 @@ fn bodies_decode_into_their_types_and_encode_back() {
 
 #[test]
 fn arguments_that_the_recorded_server_refused_are_refused() {
-    for vector in vectors("protocol_errors") {
+    for vector in vectors::rpc("protocol_errors") {
         let refused = ["body-not-a-map.request", "wrong-field-type.request"].contains(&vector.name.as_str());
-        let bytes = unhex(&vector.hex);
+        let bytes = vector.bytes();
         let (header, len) = msgpack::from_slice_prefix::<Header>(&bytes).unwrap();
         if vector.layer != "rpc.request" {
             continue;

@@ -3,61 +3,19 @@
 use msgpack::{Value, from_slice, skip_value, to_vec};
 use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
-struct Vector {
-    name: String,
-    hex: String,
-    decoded: Vec<serde_json::Value>,
-}
-
-fn vectors() -> Vec<Vector> {
-    serde_json::from_str(include_str!("vectors/encoding.json")).unwrap()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
-
 fn bytes_of(name: &str) -> Vec<u8> {
-    let vectors = vectors();
-    let vector = vectors.iter().find(|v| v.name == name).unwrap();
-    unhex(&vector.hex)
-}
-
-/// The decoded form marks byte strings as `{"$raw": hex}`.
-fn same(value: &Value, json: &serde_json::Value) -> bool {
-    use serde_json::Value as J;
-    if let Some(raw) = json.get("$raw").and_then(J::as_str) {
-        return match value {
-            Value::Bytes(bytes) => *bytes == unhex(raw),
-            Value::Str(text) => text.as_bytes() == unhex(raw),
-            _ => false,
-        };
-    }
-    match (value, json) {
-        (Value::Nil, J::Null) => true,
-        (Value::Bool(a), J::Bool(b)) => a == b,
-        (Value::Str(a), J::String(b)) => a == b,
-        (Value::Int(a), J::Number(b)) => b.as_i64() == Some(*a),
-        (Value::UInt(a), J::Number(b)) => b.as_u64() == Some(*a),
-        (Value::Float(a), J::Number(b)) => b.as_f64() == Some(*a),
-        (Value::Array(a), J::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Map(a), J::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(k, a)| b.get(k).is_some_and(|b| same(a, b)))
-        }
-        _ => false,
-    }
+    vectors::rpc_named("encoding", name).bytes()
 }
 
 #[test]
 fn every_vector_decodes_to_its_meaning_and_encodes_back() {
-    let vectors = vectors();
+    let vectors = vectors::rpc("encoding");
     assert!(vectors.len() >= 28);
     for v in vectors {
-        let bytes = unhex(&v.hex);
+        let bytes = v.bytes();
         assert_eq!(skip_value(&bytes).unwrap(), Some(bytes.len()), "{}", v.name);
         let value: Value = from_slice(&bytes).unwrap();
-        assert!(same(&value, &v.decoded[0]), "{}: {value:?}", v.name);
+        assert!(vectors::same(&value, &v.decoded[0]), "{}: {value:?}", v.name);
         assert_eq!(to_vec(&value).unwrap(), bytes, "{}", v.name);
     }
 }

@@ -4,9 +4,10 @@ mod support;
 
 use rpc::yamux::{self, HEADER_LEN, Header, Kind, Session};
 use rpc::{ListenerConfig, MessageReader, RequestHeader, ResponseHeader, write_request, write_response};
-use support::{Vector, same, server, unhex, vectors};
+use support::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
+use vectors::{Vector, rpc as recorded, same, unhex};
 
 fn frames(mut bytes: &[u8]) -> Vec<(Header, Vec<u8>)> {
     let mut out = Vec::new();
@@ -34,7 +35,7 @@ fn without_first_byte(vector: &Vector) -> Vec<u8> {
 
 #[test]
 fn frames_decode_to_their_meaning_and_encode_back() {
-    let vectors = vectors("streams");
+    let vectors = recorded("streams");
     assert_eq!(vectors.len(), 8);
     for vector in vectors {
         let frames = frames(&without_first_byte(&vector));
@@ -65,7 +66,7 @@ fn frames_decode_to_their_meaning_and_encode_back() {
 /// are echoed.
 #[tokio::test]
 async fn recorded_callers_are_served() {
-    for vector in vectors("streams").iter().filter(|v| v.layer == "yamux.c2s") {
+    for vector in recorded("streams").iter().filter(|v| v.layer == "yamux.c2s") {
         let bytes = without_first_byte(vector);
         let recorded = frames(&bytes);
         let (near, far) = duplex(1 << 20);
@@ -113,7 +114,7 @@ async fn recorded_callers_are_served() {
 /// Our caller writes the very bytes of the recorded one.
 #[tokio::test]
 async fn our_caller_writes_what_the_recorded_one_wrote() {
-    let vectors = vectors("streams");
+    let vectors = recorded("streams");
     let vector = vectors.iter().find(|v| v.name == "yamux-connection-1.c2s").unwrap();
     let bytes = without_first_byte(vector);
     let payload = frames(&bytes)[1].1.clone();
@@ -131,7 +132,7 @@ async fn our_caller_writes_what_the_recorded_one_wrote() {
 async fn headers_and_bodies_of_every_call() {
     let mut seen = 0;
     for file in ["errors", "status", "protocol_errors", "forwarding"] {
-        for vector in vectors(file) {
+        for vector in recorded(file) {
             let bytes = vector.bytes();
             let mut reader = MessageReader::new(&bytes[..], 1 << 20);
             let message = reader.next().await.unwrap().unwrap();
@@ -171,7 +172,7 @@ async fn headers_and_bodies_of_every_call() {
 #[tokio::test]
 async fn protocol_errors_are_answered_as_recorded() {
     let (listener, _) = server("127.23.1.1:0", ListenerConfig::default()).await;
-    let vectors = vectors("protocol_errors");
+    let vectors = recorded("protocol_errors");
     let mut checked = 0;
     for pair in vectors.chunks(2) {
         let [request, response] = pair else { panic!("not a pair") };
@@ -209,7 +210,7 @@ async fn protocol_errors_are_answered_as_recorded() {
 /// The snapshot protocol's headers are single values at the start of a connection.
 #[test]
 fn snapshot_headers_are_found_by_their_length() {
-    for vector in vectors("snapshot_rpc") {
+    for vector in recorded("snapshot_rpc") {
         let mut bytes = vector.bytes();
         if vector.layer == "snapshot.request" {
             assert_eq!(bytes.remove(0), rpc::first_byte::SNAPSHOT);

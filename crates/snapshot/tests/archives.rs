@@ -2,16 +2,12 @@
 
 use std::io::{self, Read};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::read::GzDecoder;
 use snapshot::{Meta, ReadError, WriteError, read, summary, verify, write};
 
 fn vector(name: &str) -> (Vec<u8>, serde_json::Value) {
-    let all: Vec<serde_json::Value> =
-        serde_json::from_str(include_str!("vectors/snapshot_archive.json")).unwrap();
-    let found = all.into_iter().find(|v| v["name"] == name).unwrap();
-    let bytes = BASE64_STANDARD.decode(found["base64"].as_str().unwrap()).unwrap();
-    (bytes, found["decoded"].clone())
+    let found = vectors::rpc_named("snapshot_archive", name);
+    (found.bytes(), found.decoded)
 }
 
 fn meta(size: usize) -> Meta {

@@ -2,21 +2,10 @@
 
 mod common;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use common::Machine;
 use msgpack::Value;
-use serde_json::Value as Json;
 use state::{Answer, Store, WatchSet};
-
-fn vectors(text: &str) -> Vec<Json> {
-    serde_json::from_str(text).unwrap()
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
 
 /// Nil, no entries and no items are the same; and a time keeps its instant.
 fn plain(value: Value) -> Value {
@@ -42,9 +31,7 @@ fn records(mut bytes: &[u8]) -> (Value, Vec<(u8, Value)>) {
 }
 
 fn state_bin() -> Vec<u8> {
-    let all = vectors(include_str!("vectors/snapshot_archive.json"));
-    let one = all.iter().find(|vector| vector["name"] == "state.bin").unwrap();
-    STANDARD.decode(one["base64"].as_str().unwrap()).unwrap()
+    vectors::rpc_named("snapshot_archive", "state.bin").bytes()
 }
 
 #[test]
@@ -91,9 +78,8 @@ fn recorded_state_restores_and_is_written_back() {
 #[test]
 fn minimal_state_restores() {
     // What the vector "minimal-accepted" holds: no header field but LastIndex, no indexes.
-    let all = vectors(include_str!("vectors/snapshot_archive.json"));
-    let minimal = all.iter().find(|vector| vector["name"] == "minimal-accepted").unwrap();
-    let wanted = &minimal["decoded"]["state"]["records"];
+    let minimal = vectors::rpc_named("snapshot_archive", "minimal-accepted");
+    let wanted = &minimal.decoded["state"]["records"];
     let mut bytes = msgpack::to_vec(&serde_json::json!({"LastIndex": 40})).unwrap();
     let mut keys = 0;
     for record in wanted.as_array().unwrap() {
@@ -111,16 +97,16 @@ fn minimal_state_restores() {
 fn recorded_commands_apply() {
     let machine = Machine::default();
     let mut seen = 0;
-    for vector in vectors(include_str!("vectors/raft_log.json")) {
-        let data = &vector["decoded"]["Data"];
+    for vector in vectors::rpc("raft_log") {
+        let data = &vector.decoded["Data"];
         let Some(kind) = data["fsm_type"].as_u64() else { continue };
-        let index = vector["decoded"]["Index"].as_u64().unwrap();
+        let index = vector.decoded["Index"].as_u64().unwrap();
         #[derive(serde::Deserialize)]
         struct Entry {
             #[serde(rename = "Data", with = "serde_bytes")]
             data: Vec<u8>,
         }
-        let entry: Entry = msgpack::from_slice(&hex(vector["hex"].as_str().unwrap())).unwrap();
+        let entry: Entry = msgpack::from_slice(&vector.bytes()).unwrap();
         assert_eq!(u64::from(entry.data[0]), kind);
         let answer = machine.store.apply_batch(&[(index, Bytes::from(entry.data))]).answers.remove(0);
         let expected = match kind {

@@ -1,4 +1,4 @@
-//! Recorded vectors, and a server that answers test methods.
+//! A server that answers test methods.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
@@ -9,60 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use msgpack::Value;
 use rpc::{
     ConnPool, Listener, ListenerConfig, PoolConfig, RpcHandler, ServeError, ServerAddr, unknown_method,
 };
-use serde::Deserialize;
 use tokio::sync::Semaphore;
-
-#[derive(Debug, Deserialize)]
-pub struct Vector {
-    pub name: String,
-    pub layer: String,
-    pub hex: String,
-    pub decoded: serde_json::Value,
-}
-
-impl Vector {
-    pub fn bytes(&self) -> Vec<u8> {
-        unhex(&self.hex)
-    }
-}
-
-pub fn vectors(file: &str) -> Vec<Vector> {
-    let path = format!("{}/tests/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-pub fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
-
-/// The recorded meaning marks byte strings as `{"$raw": hex}`.
-pub fn same(value: &Value, json: &serde_json::Value) -> bool {
-    use serde_json::Value as J;
-    if let Some(raw) = json.get("$raw").and_then(J::as_str) {
-        return match value {
-            Value::Bytes(bytes) => *bytes == unhex(raw),
-            Value::Str(text) => text.as_bytes() == unhex(raw),
-            _ => false,
-        };
-    }
-    match (value, json) {
-        (Value::Nil, J::Null) => true,
-        (Value::Bool(a), J::Bool(b)) => a == b,
-        (Value::Str(a), J::String(b)) => a == b,
-        (Value::Int(a), J::Number(b)) => b.as_i64() == Some(*a),
-        (Value::UInt(a), J::Number(b)) => b.as_u64() == Some(*a),
-        (Value::Float(a), J::Number(b)) => b.as_f64() == Some(*a),
-        (Value::Array(a), J::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Map(a), J::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(k, a)| b.get(k).is_some_and(|b| same(a, b)))
-        }
-        _ => false,
-    }
-}
 
 /// Waits until `condition` holds; fails after ten seconds.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
