@@ -15,15 +15,26 @@ pub async fn background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = oneshot::channel();
+    detached(move || {
+        let _ = done.send(work());
+    })?;
+    result.await.map_err(io::Error::other)?
+}
+
+/// As [`background`], for work whose end nobody waits for.
+///
+/// # Errors
+/// That no thread could be had.
+pub fn detached(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("snapshot".into()).spawn(move || {
         // On Linux this is the thread's own; refused or not, the work is done.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::nice(NICE) {
             tracing::debug!(%error, "a background thread runs like any other");
         }
-        let _ = done.send(work());
+        work();
     })?;
-    result.await.map_err(io::Error::other)?
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod log;
 mod machine;
 pub mod net;
 mod node;
+mod paced;
 mod recover;
 mod restore;
 pub mod snapshot;
@@ -34,6 +35,7 @@ pub use error::ConsensusError;
 pub use fsm::{Fsm, SnapshotWriter};
 pub use net::{AddressBook, BoxedIo, Io, RaftDial};
 pub use node::{Config, Consensus, Member, RaftState, Role, Stats};
+pub use paced::{Paced, give_back_later};
 pub use timing::Timings;
 pub use types::{Peer, ServerId};
 

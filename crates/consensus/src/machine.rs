@@ -27,7 +27,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::background::background;
+use crate::background::{background, detached};
 use crate::fsm::{Fsm, SnapshotWriter};
 use crate::restore::{Piece, Session};
 use crate::snapshot::{SnapshotData, SnapshotStore};
@@ -296,6 +296,10 @@ impl<F: Fsm> RaftStateMachine<TypeConfig> for Machine<F> {
             store.adopt(&kept, snapshot).map(|_| ())
         })
         .await?;
+        let store = self.snapshots.clone();
+        if let Err(error) = detached(move || store.prune()) {
+            tracing::warn!(%error, "old snapshots are kept until the next one");
+        }
         self.progress.kept(self.progress.bytes.load(Ordering::Relaxed));
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();

@@ -20,6 +20,7 @@ mod remote;
 mod rpc_face;
 mod server;
 mod snapshot;
+mod spool;
 mod wan;
 
 pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, SESSION_TTL_MIN, ServerConfig};

@@ -4,7 +4,6 @@
 //! A request finds its server by the same rules as a call: the datacenter it names, there the
 //! leader, or any server for a stale save.
 
-use std::fs::File;
 use std::io::{self, Seek as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+use crate::spool::Spool;
 
 /// `Op` of a save.
 pub const SAVE: i64 = 0;
@@ -32,37 +32,6 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Read and written at once while an archive is made.
 const BUFFER: usize = 64 << 10;
-/// Bytes after which a file of a save is put on the disk.
-const SYNC_EVERY: usize = 4 << 20;
-
-/// A file that goes to the disk bit by bit. If the kernel wrote it as a whole, the log's own syncs
-/// would wait behind it.
-struct Paced {
-    file: File,
-    unsynced: usize,
-}
-
-impl Paced {
-    fn new(file: File) -> Self {
-        Self { file, unsynced: 0 }
-    }
-}
-
-impl io::Write for Paced {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.unsynced += written;
-        if self.unsynced >= SYNC_EVERY {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// An archive on its way.
 pub type ArchiveReader = Box<dyn AsyncRead + Send + Unpin>;
@@ -200,21 +169,17 @@ impl Core {
         };
         let query_meta = QueryMeta { index, ..self.query_meta() };
         let archive = consensus::background(move || {
-            let mut state = io::BufWriter::with_capacity(BUFFER, Paced::new(tempfile::tempfile()?));
+            let mut state = io::BufWriter::with_capacity(BUFFER, Spool::new()?);
             view.write_snapshot(&mut state, index)?;
-            let mut state = state.into_inner().map_err(io::IntoInnerError::into_error)?.file;
+            let mut state = state.into_inner().map_err(io::IntoInnerError::into_error)?;
             meta.size = state.stream_position()?;
             state.rewind()?;
             let state = io::BufReader::with_capacity(BUFFER, state);
-            let mut archive = snapshot::write(Paced::new(tempfile::tempfile()?), &meta, state)
-                .map_err(io::Error::other)?
-                .file;
-            archive.rewind()?;
-            Ok(archive)
+            snapshot::write(Spool::new()?, &meta, state).map_err(io::Error::other)?.into_reader()
         })
         .await
         .map_err(|error| failed("failed to create snapshot", error))?;
-        Ok((query_meta, Box::new(tokio::fs::File::from_std(archive))))
+        Ok((query_meta, Box::new(archive)))
     }
 
     /// Replaces the state of the datacenter that the request names. The archive is read and checked
@@ -234,19 +199,12 @@ impl Core {
     }
 
     async fn restore_here(self: &Arc<Self>, mut archive: ArchiveReader) -> Result<(), RpcError> {
-        let file =
-            tempfile::tempfile().map_err(|error| failed("failed to create temp snapshot file", error))?;
-        let mut file = tokio::fs::File::from_std(file);
-        tokio::io::copy(&mut archive, &mut file)
-            .await
-            .map_err(|error| failed("failed to copy snapshot in", error))?;
-        file.flush().await.map_err(|error| failed("failed to copy snapshot in", error))?;
-        let mut file = file.into_std().await;
+        let mut spool = spooled(&mut archive).await?;
         let (state, meta) = tokio::task::spawn_blocking(move || -> Result<_, RpcError> {
             let context = "failed to read snapshot file";
-            file.rewind().map_err(|error| failed(context, error))?;
-            let mut state = tempfile::tempfile().map_err(|error| failed(context, error))?;
-            let verified = snapshot::read(io::BufReader::new(file), &mut state)
+            spool.rewind().map_err(|error| failed(context, error))?;
+            let mut state = Spool::new().map_err(|error| failed(context, error))?;
+            let verified = snapshot::read(io::BufReader::new(spool), &mut state)
                 .map_err(|error| RpcError::new(ErrorKind::Other, error.to_string()))?;
             state.rewind().map_err(|error| failed(context, error))?;
             Ok((state, verified.meta))
@@ -311,10 +269,18 @@ async fn restore(
     request: &SnapshotRequest,
     mut archive: impl AsyncRead + Unpin,
 ) -> Result<(), RpcError> {
-    let spool = tempfile::tempfile().map_err(|error| failed("failed to create temp snapshot file", error))?;
-    let mut spool = tokio::fs::File::from_std(spool);
+    let spool = spooled(&mut archive).await?;
+    let archive = spool.into_reader().map_err(|error| failed("failed to copy snapshot in", error))?;
+    core.restore_snapshot(request, Box::new(archive)).await
+}
+
+/// An archive as a file.
+async fn spooled(archive: &mut (impl AsyncRead + Unpin)) -> Result<Spool, RpcError> {
+    let unwritable = |error| failed("failed to create temp snapshot file", error);
+    let spool = Spool::new().map_err(unwritable)?;
+    let mut file = tokio::fs::File::from_std(spool.handle().map_err(unwritable)?);
     let context = "failed to copy snapshot in";
-    tokio::io::copy(&mut archive, &mut spool).await.map_err(|error| failed(context, error))?;
-    tokio::io::AsyncSeekExt::rewind(&mut spool).await.map_err(|error| failed(context, error))?;
-    core.restore_snapshot(request, Box::new(spool)).await
+    tokio::io::copy(archive, &mut file).await.map_err(|error| failed(context, error))?;
+    file.flush().await.map_err(|error| failed(context, error))?;
+    Ok(spool)
 }

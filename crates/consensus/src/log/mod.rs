@@ -9,6 +9,7 @@
 //!   to a thread of their own ([`writer`]), which puts everything that waits
 //!   into one transaction: entries that wait together share one fsync.
 
+mod file;
 mod redb_store;
 mod storage;
 mod tail;

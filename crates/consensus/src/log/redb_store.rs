@@ -19,6 +19,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::file::LogFile;
 use super::{Change, LogRead, LogStore, Recovered};
 use crate::entry;
 use crate::types::alias::{Entry, LogId};
@@ -36,6 +37,8 @@ const RECORD_BYTES: usize = 64 << 10;
 const TRIM: usize = 64;
 /// Files smaller than this are not worth compacting.
 const COMPACT_ABOVE: u64 = 32 << 20;
+/// While the store is in use, no more than this is moved: appends wait for it.
+const COMPACT_LIVE: u64 = 16 << 20;
 
 type Shared = Arc<RwLock<Option<Database>>>;
 
@@ -95,7 +98,7 @@ impl RedbStore {
         };
         let db = contain(|| open_database(&path, true)).map_err(explain)?;
         let mut store = Self::over(db, path.clone()).map_err(explain)?;
-        store.compact()?;
+        store.compact_up_to(u64::MAX)?;
         Ok(store)
     }
 
@@ -129,7 +132,7 @@ fn open_database(path: &Path, first: bool) -> io::Result<Database> {
                 tracing::info!(path = %shown, "log store was not closed cleanly, checking it");
             }
         })
-        .create(path)
+        .create_with_backend(LogFile::open(path)?)
         .map_err(io_error)?;
     let db = prepared(db)?;
     #[cfg(unix)]
@@ -359,6 +362,13 @@ impl LogStore for RedbStore {
     }
 
     fn compact(&mut self) -> io::Result<()> {
+        self.compact_up_to(COMPACT_LIVE)
+    }
+}
+
+impl RedbStore {
+    /// Compacts the file unless more than `live` bytes in it are in use.
+    fn compact_up_to(&mut self, live: u64) -> io::Result<()> {
         let size = fs::metadata(&self.path)?.len();
         if size < COMPACT_ABOVE {
             return Ok(());
@@ -369,14 +379,13 @@ impl LogStore for RedbStore {
             tx.abort().map_err(io_error)?;
             Ok(stats.allocated_pages() * stats.page_size() as u64)
         })?;
-        if used > size / 4 {
+        if used > live.min(size / 4) {
             return Ok(());
         }
         let mut guard = self.db.write();
         if let Some(db) = guard.as_mut() {
             contain(|| db.compact().map_err(io_error))?;
-            let now = fs::metadata(&self.path)?.len();
-            tracing::info!(path = %self.path.display(), before = size, after = now, "compacted log store");
+            tracing::info!(path = %self.path.display(), before = size, used, "compacted log store");
         }
         Ok(())
     }

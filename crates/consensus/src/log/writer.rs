@@ -171,6 +171,10 @@ fn run(mut store: impl LogStore, requests: &Receiver<Request>, tail: &RwLock<Tai
             compacted = Instant::now();
             if let Err(error) = store.compact() {
                 tracing::warn!(%error, "log store was not compacted");
+                // What failed halfway, for want of space maybe, must not fail what comes next.
+                if let Err(error) = store.reopen() {
+                    tracing::error!(%error, "log store was not opened again");
+                }
             }
         }
     }

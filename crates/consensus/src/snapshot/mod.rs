@@ -12,7 +12,7 @@ pub use crc64::Crc64;
 pub use meta::MetaFile;
 pub use store::{Incoming, SnapshotStore};
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +46,12 @@ impl SnapshotData {
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.body {
             Body::Directory(dir) => {
-                Box::new(BufReader::with_capacity(256 << 10, File::open(dir.join("state.bin"))?))
+                let file = File::open(dir.join("state.bin"))?;
+                // As long as it is read it is not emptied, see `SnapshotStore::prune`.
+                if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, "the snapshot was just removed"));
+                }
+                Box::new(BufReader::with_capacity(256 << 10, file))
             }
             Body::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
         })

@@ -9,14 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::{Body, Crc64, MetaFile, SnapshotData};
+use crate::paced::{Paced, give_back};
 use crate::types::alias::{Snapshot, SnapshotMeta};
 
 /// Finished snapshots kept.
 const KEEP: usize = 2;
-
-/// A large snapshot is synced piece by piece: one sync of all of it would hold up
-/// the log's own syncs on the same disk.
-const SYNC_EVERY: usize = 4 << 20;
 
 /// A directory that is removed unless it was renamed away.
 #[derive(Debug)]
@@ -112,7 +109,9 @@ impl SnapshotStore {
         let mut incoming = self.receive()?;
         state(&mut incoming)?;
         let data = incoming.finish(offset)?;
-        self.adopt(meta, data)
+        let snapshot = self.adopt(meta, data)?;
+        self.prune();
+        Ok(snapshot)
     }
 
     /// Begins a snapshot whose bytes come from elsewhere. Blocking.
@@ -123,7 +122,7 @@ impl SnapshotStore {
                 let path = self.temp_dir(dir)?;
                 let guard = Arc::new(TempDir(path.clone()));
                 let file = File::create(path.join("state.bin"))?;
-                (Sink::File(BufWriter::with_capacity(256 << 10, file), 0), Some(path), Some(guard))
+                (Sink::File(BufWriter::with_capacity(256 << 10, Paced::new(file))), Some(path), Some(guard))
             }
         };
         Ok(Incoming { sink: Checked { inner: sink, crc: Crc64::default(), size: 0 }, path: body, guard })
@@ -151,13 +150,12 @@ impl SnapshotStore {
         }
         let snapshot = Snapshot { meta: meta.clone(), snapshot: data };
         *self.current.lock() = Some(snapshot.clone());
-        if let Some(dir) = &self.dir {
-            self.prune(dir);
-        }
         Ok(snapshot)
     }
 
-    fn prune(&self, dir: &Path) {
+    /// Removes all but the newest snapshots. Blocking, and not fast.
+    pub fn prune(&self) {
+        let Some(dir) = &self.dir else { return };
         let found = match list(dir) {
             Ok(found) => found,
             Err(error) => {
@@ -166,10 +164,20 @@ impl SnapshotStore {
             }
         };
         for (_, path) in found.into_iter().skip(KEEP) {
-            if let Err(error) = fs::remove_dir_all(&path) {
+            if let Err(error) = remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "old snapshot was not removed");
             }
         }
+    }
+}
+
+/// Removes a finished snapshot. Who is reading it may do so to its end.
+fn remove(path: &Path) -> io::Result<()> {
+    let state = File::options().write(true).open(path.join("state.bin"));
+    fs::remove_dir_all(path)?;
+    match state {
+        Ok(state) if state.try_lock().is_ok() => give_back(&state),
+        _ => Ok(()),
     }
 }
 
@@ -235,31 +243,21 @@ fn load(path: &Path) -> io::Result<Snapshot> {
 }
 
 enum Sink {
-    /// And the bytes written since the last sync.
-    File(BufWriter<File>, usize),
+    File(BufWriter<Paced>),
     Memory(Vec<u8>),
 }
 
 impl Write for Sink {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File(file, unsynced) => {
-                let n = file.write(buf)?;
-                *unsynced += n;
-                if *unsynced >= SYNC_EVERY {
-                    file.flush()?;
-                    file.get_ref().sync_data()?;
-                    *unsynced = 0;
-                }
-                Ok(n)
-            }
+            Self::File(file) => file.write(buf),
             Self::Memory(bytes) => bytes.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(file, _) => file.flush(),
+            Self::File(file) => file.flush(),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -293,12 +291,45 @@ impl Incoming {
         let Checked { inner, crc, size } = self.sink;
         let body = match (inner, self.path) {
             (Sink::Memory(bytes), _) => Body::Memory(bytes.into()),
-            (Sink::File(file, _), Some(path)) => {
-                file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            (Sink::File(file), Some(path)) => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.into_inner().sync_all()?;
                 Body::Directory(path)
             }
             (Sink::File(..), None) => return Err(io::Error::other("snapshot file without a directory")),
         };
         Ok(SnapshotData { offset, size, crc: crc.value(), body, guard: self.guard })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::alias::{StoredMembership, log_id};
+
+    fn meta(index: u64) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: Some(log_id(1, index)), last_membership: StoredMembership::default() }
+    }
+
+    #[test]
+    fn who_reads_an_old_snapshot_reads_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(Some(dir.path())).unwrap();
+        let state = |n: u8| vec![n; 10 << 20];
+        let write = |n: u8| store.write(&meta(n.into()), 0, |out| out.write_all(&state(n))).unwrap();
+        let mut reader = write(1).snapshot.open().unwrap();
+        for n in 2..=4 {
+            write(n);
+        }
+        let kept = list(&dir.path().join("snapshots")).unwrap();
+        assert_eq!(kept.iter().map(|(name, _)| name.1).collect::<Vec<_>>(), [4, 3]);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert!(read == state(1));
+        // What nobody reads is gone: 2. What is kept is whole.
+        for (n, (_, path)) in [4, 3].into_iter().zip(&kept) {
+            load(path).unwrap();
+            assert!(fs::read(path.join("state.bin")).unwrap() == state(n));
+        }
     }
 }
