@@ -155,12 +155,19 @@ fn build_stats() -> BTreeMap<String, String> {
 fn runtime_stats() -> BTreeMap<String, String> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Handle::current();
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
     [
-        ("arch", std::env::consts::ARCH.to_owned()),
+        ("arch", arch.to_owned()),
         ("cpu_count", cpus.to_string()),
+        // What monitors call so: tasks and the threads that run them.
+        ("goroutines", runtime.metrics().num_alive_tasks().to_string()),
+        ("max_procs", runtime.metrics().num_workers().to_string()),
         ("os", std::env::consts::OS.to_owned()),
-        ("tasks", runtime.metrics().num_alive_tasks().to_string()),
-        ("workers", runtime.metrics().num_workers().to_string()),
+        ("version", concat!("rust", env!("CARGO_PKG_RUST_VERSION")).to_owned()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

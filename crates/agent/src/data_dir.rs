@@ -178,11 +178,9 @@ pub struct PidFile {
 }
 
 impl PidFile {
+    /// The folder has to be there: a misspelt path is an error.
     pub fn create(path: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::PidFile { path: path.to_owned(), source };
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
         fs::write(path, format!("{}\n", std::process::id())).map_err(failed)?;
         Ok(Self { path: path.to_owned() })
     }
@@ -270,6 +268,9 @@ mod tests {
     fn the_pid_file_goes_with_its_owner() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("run/agent.pid");
+        let error = PidFile::create(&path).unwrap_err().to_string();
+        assert!(error.contains("run/agent.pid: No such file"), "{error}");
+        fs::create_dir(temp.path().join("run")).unwrap();
         let pid = PidFile::create(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().trim(), std::process::id().to_string());
         drop(pid);

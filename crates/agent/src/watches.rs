@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use watch::{AgentHandler, Answer, Plan, Query, SourceError, WatchSource};
+use watch::{AgentHandler, Answer, HandlerSpec, Plan, Query, SourceError, WatchSource};
 
 use crate::config::RuntimeConfig;
 
@@ -123,10 +123,25 @@ impl Watches {
     }
 }
 
-fn start_one(definition: &Value, face: Arc<Face>, stop: CancellationToken) -> Result<(), String> {
+/// Whether all watches of the configuration can be run. One that cannot is no matter for the log:
+/// somebody waits for its handler to be called.
+pub fn check(config: &RuntimeConfig) -> Result<(), String> {
+    config.watches.iter().try_for_each(|definition| parse(definition).map(|_| ()))
+}
+
+fn parse(definition: &Value) -> Result<(Plan, HandlerSpec), String> {
     let params = definition.as_object().ok_or("a watch has to be an object")?.clone();
-    let plan = Plan::parse(params).map_err(|error| error.to_string())?;
-    let handler = plan.handler.clone().ok_or("a watch needs a handler: args or http_handler_config")?;
+    let plan =
+        Plan::parse(params).map_err(|error| format!("Failed to parse watch ({definition}): {error}"))?;
+    let handler = plan
+        .handler
+        .clone()
+        .ok_or_else(|| format!("a watch needs a handler, args or http_handler_config ({definition})"))?;
+    Ok((plan, handler))
+}
+
+fn start_one(definition: &Value, face: Arc<Face>, stop: CancellationToken) -> Result<(), String> {
+    let (plan, handler) = parse(definition)?;
     tokio::spawn(async move {
         watch::run(plan, &OwnFace(face), &mut AgentHandler(handler), &stop).await;
     });

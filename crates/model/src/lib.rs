@@ -20,6 +20,7 @@ pub mod methods;
 pub mod operator;
 pub mod ops;
 pub mod options;
+pub mod process;
 pub mod query;
 pub mod road;
 pub mod rules;

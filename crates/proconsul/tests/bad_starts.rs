@@ -57,11 +57,45 @@ fn a_start_that_cannot_succeed_says_why() {
         ),
         "bootstrap",
     );
+    // A watch that nothing can come of, files where no folder is, a pool it has no part in.
+    refused(spec(&slice, 2, json!({ "watches": [{ "type": "key", "args": ["true"] }] })), "single key");
+    refused(spec(&slice, 2, json!({ "watches": [{ "type": "nodes" }] })), "handler");
+    refused(
+        spec(&slice, 2, json!({ "log_file": "/no/such/folder/" })),
+        "Failed to setup logging: open /no/such/folder/consul-",
+    );
+    refused(spec(&slice, 2, json!({ "pid_file": "/no/such/folder/pid" })), "/no/such/folder/pid");
+    let server = running.spec.addr.to_string();
+    refused(
+        spec(&slice, 2, json!({ "start_join_wan": [server.as_str()] })),
+        "Must be a server to join WAN cluster",
+    );
     // Nobody there, and told to insist.
     let nobody = slice.addr(9, 9).to_string();
     refused(spec(&slice, 3, json!({ "start_join": [nobody.as_str()] })), &nobody);
 
     assert!(running.http().get("/v1/kv/here").expect("still there").ok());
+}
+
+#[test]
+fn a_running_agent_bears_a_bad_reload_and_shows_its_numbers() {
+    let slice = Slice::claim();
+    let mut agent = Agent::start(PROCONSUL, spec(&slice, 1, json!({ "server": true, "bootstrap": true })));
+    until("a leader", LONG, || agent.http().write("/v1/kv/here", "x"));
+    agent.set("watches", json!([{ "type": "nodes" }]));
+    let said = agent.cli_ok(&["reload"]).expect_err("a watch without a handler");
+    assert!(said.contains("Failed reloading watches") && said.contains("handler"), "{said}");
+
+    agent.signal(nix::sys::signal::Signal::SIGUSR1);
+    until("the numbers are written", LONG, || match agent.log() {
+        log if log.contains("][G] 'consul.autopilot.healthy': 1.000") => Ok(()),
+        // Autopilot may not have looked yet.
+        log => {
+            agent.signal(nix::sys::signal::Signal::SIGUSR1);
+            Err(log)
+        }
+    });
+    assert!(agent.http().get("/v1/kv/here").expect("still there").ok());
 }
 
 #[test]

@@ -64,10 +64,10 @@ pub enum HandlerError {
     #[error("no command to run")]
     NoCommand,
     /// The program could not be started or waited for.
-    #[error("{0}: {1}")]
+    #[error("{}", model::process::not_started(.0, .1))]
     Start(String, std::io::Error),
     /// The program reported a failure.
-    #[error("{0}")]
+    #[error("{}", model::process::ended(*.0))]
     Exit(std::process::ExitStatus),
     /// The request failed.
     #[error(transparent)]
@@ -81,7 +81,9 @@ impl HandlerSpec {
     /// Takes `handler`, `args`, `handler_type` and `http_handler_config` out of the parameters.
     pub(crate) fn take(params: &mut Params) -> Result<Option<Self>, PlanError> {
         let shell = params.text("handler")?.filter(|h| !h.is_empty());
-        let args = params.list("args")?;
+        let args = params
+            .list("args")
+            .map_err(|_| PlanError::Handler("Watch args must be a list of strings".to_owned()))?;
         let handler_type = params.text("handler_type")?.filter(|t| !t.is_empty());
         let http = params.0.remove("http_handler_config").filter(|c| !c.is_null());
         let mut found = Vec::new();

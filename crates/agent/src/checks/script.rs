@@ -88,7 +88,7 @@ async fn run(args: &[String], tail: &mut Tail) -> io::Result<Option<i32>> {
             .kill_on_drop(true);
         command
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("exec: {program:?}: {error}")))?
+            .map_err(|error| io::Error::new(error.kind(), model::process::not_started(program, &error)))?
     };
     let group = Group::of(&child);
     let mut open = true;
@@ -139,7 +139,10 @@ mod tests {
         }
         assert_eq!(probe(&sh("kill -9 $$"), LONG, 4096).await.status, CRITICAL);
         let missing = probe(&["/no/such/program".to_owned()], LONG, 4096).await;
-        assert!(missing.status == CRITICAL && missing.output.contains("/no/such/program"));
+        assert_eq!(
+            (missing.status, missing.output.as_str()),
+            (CRITICAL, "fork/exec /no/such/program: no such file or directory")
+        );
     }
 
     #[tokio::test]

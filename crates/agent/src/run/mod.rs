@@ -32,6 +32,7 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    user1: Signal,
 }
 
 impl Signals {
@@ -40,6 +41,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 }
@@ -49,6 +51,7 @@ enum Event {
     Interrupt,
     Terminate,
     Hangup,
+    User1,
     Asked(Request),
 }
 
@@ -98,6 +101,7 @@ async fn next(signals: &mut Signals, inbox: &mut mpsc::Receiver<Request>) -> Eve
             _ = signals.interrupt.recv() => return Event::Interrupt,
             _ = signals.terminate.recv() => return Event::Terminate,
             _ = signals.hangup.recv() => return Event::Hangup,
+            _ = signals.user1.recv() => return Event::User1,
             request = inbox.recv() => if let Some(request) = request { return Event::Asked(request) },
         }
     }
@@ -118,6 +122,7 @@ async fn main_loop(
                     tracing::error!(target: "agent", error = %error, "Reload failed");
                 }
             }
+            Event::User1 => eprint!("{}", agent.metrics.dump()),
             Event::Asked(Request::Reload { done }) => {
                 // Who asked may be gone meanwhile.
                 let _ = done.send(reload(agent, sources).await);
@@ -169,6 +174,7 @@ async fn reload(agent: &Arc<Agent>, sources: &Sources) -> Result<(), String> {
         tracing::warn!(target: "agent", "{warning}");
     }
     let new = loaded.config;
+    crate::watches::check(&new).map_err(|error| format!("Failed reloading watches: {error}"))?;
     let old = agent.config.load_full();
     for warning in old.reloadable_diff(&new).warnings() {
         tracing::warn!(target: "agent", "{warning}");

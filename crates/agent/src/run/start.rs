@@ -48,6 +48,7 @@ pub(super) struct Running {
 
 pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Result<Running, RunError> {
     let Loaded { config, warnings } = loaded;
+    crate::watches::check(&config).map_err(RunError::new)?;
     let data_dir = match &config.data_dir {
         Some(path) if !config.dev_mode => Some(DataDir::open(path).map_err(RunError::new)?),
         _ => None,
@@ -199,6 +200,8 @@ async fn find_others(running: &Running, config: &RuntimeConfig) -> Result<(), Ru
         join::start(wan, &config.join.start_wan, true)
             .await
             .map_err(|error| RunError::new(format!("Failed to join WAN: {error}")))?;
+    } else if !config.join.start_wan.is_empty() {
+        return Err(RunError::new("Failed to join WAN: Must be a server to join WAN cluster"));
     }
     let lan = RetryJoin {
         addresses: config.join.retry_lan.clone(),

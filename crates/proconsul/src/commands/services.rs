@@ -14,7 +14,7 @@ const REGISTER_FLAGS: &[Flag] = &[
     Flag::new("kind", Kind::Text, "Kind of the service."),
     Flag::new("meta", Kind::List, "A key=value for the service. May be repeated."),
     Flag::new("name", Kind::Text, "Name of the service."),
-    Flag::new("port", Kind::Uint, "Port of the service."),
+    Flag::new("port", Kind::Int, "Port of the service."),
     Flag::new("tag", Kind::List, "A tag. May be repeated."),
     Flag::new("tagged-address", Kind::List, "A name=address:port. May be repeated."),
 ];
@@ -116,8 +116,8 @@ fn from_flags(parsed: &Parsed) -> Result<Map<String, Value>, Failure> {
             service.insert(name.to_owned(), json!(value));
         }
     }
-    if parsed.uint("port") > 0 {
-        service.insert("Port".to_owned(), json!(parsed.uint("port")));
+    if parsed.int("port") != 0 {
+        service.insert("Port".to_owned(), json!(parsed.int("port")));
     }
     if parsed.is_set("tag") {
         service.insert("Tags".to_owned(), json!(parsed.list("tag")));

@@ -1,7 +1,8 @@
 //! Log files that are changed for a new one by size and age.
 //!
 //! The configured path is a prefix: `/var/log/consul.log` gives
-//! `/var/log/consul-<nanoseconds>.log`, a folder gives `consul-<nanoseconds>.log` in it.
+//! `/var/log/consul-<nanoseconds>.log`, one that ends in a slash `consul-<nanoseconds>.log` there.
+//! The folder has to be there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -35,7 +36,6 @@ pub(crate) struct LogFile {
 impl LogFile {
     pub(crate) fn open(config: FileConfig, now: SystemTime) -> io::Result<Self> {
         let (folder, stem, extension) = split(&config.path);
-        fs::create_dir_all(&folder)?;
         let file = create(&folder, &stem, &extension, now)?;
         Ok(Self { config, folder, stem, extension, file, written: 0, opened: now })
     }
@@ -91,8 +91,7 @@ impl LogFile {
 }
 
 fn split(path: &Path) -> (PathBuf, String, String) {
-    let is_folder = path.as_os_str().to_string_lossy().ends_with('/') || path.is_dir();
-    if is_folder {
+    if path.as_os_str().to_string_lossy().ends_with('/') {
         return (path.to_owned(), "consul".to_owned(), ".log".to_owned());
     }
     let folder = match path.parent() {
@@ -108,12 +107,20 @@ fn create(folder: &Path, stem: &str, extension: &str, now: SystemTime) -> io::Re
     let mut stamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     loop {
         let path = folder.join(format!("{stem}-{stamp}{extension}"));
-        match OpenOptions::new().append(true).create_new(true).open(path) {
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
             // Two changes within one tick of the clock.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => stamp += 1,
-            other => return other,
+            other => return other.map_err(|e| named(&path, &e)),
         }
     }
+}
+
+/// The error with the file's name: `open x: no such file or directory`.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    // The system's text stands before its number.
+    let why = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+    io::Error::new(error.kind(), format!("open {}: {why}", path.display()))
 }
 
 #[cfg(test)]
@@ -139,8 +146,13 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_nanos(5);
         LogFile::open(config(temp.path().join("a.txt")), now).unwrap();
         LogFile::open(config(temp.path().join("b")), now).unwrap();
-        LogFile::open(config(PathBuf::from(format!("{}/sub/", temp.path().display()))), now).unwrap();
-        assert_eq!(names(temp.path()), ["a-5.txt", "b-5.log", "sub"]);
+        let folder = format!("{}/sub", temp.path().display());
+        let error = LogFile::open(config(format!("{folder}/").into()), now).unwrap_err().to_string();
+        assert_eq!(error, format!("open {folder}/consul-5.log: no such file or directory"));
+        fs::create_dir(&folder).unwrap();
+        LogFile::open(config(format!("{folder}/").into()), now).unwrap();
+        LogFile::open(config(folder.into()), now).unwrap();
+        assert_eq!(names(temp.path()), ["a-5.txt", "b-5.log", "sub", "sub-5.log"]);
         assert_eq!(names(&temp.path().join("sub")), ["consul-5.log"]);
     }
 

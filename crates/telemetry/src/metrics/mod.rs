@@ -4,6 +4,7 @@
 //! puts the configured one before it, and the host's name before gauges where
 //! that is wanted. Durations are recorded as histograms in milliseconds.
 
+mod dump;
 mod filter;
 mod push;
 mod registry;
@@ -146,6 +147,11 @@ impl MetricsHandle {
         let retention = self.shared.retention;
         (!retention.is_zero())
             .then(|| render::prometheus(&self.shared.registry, (self.shared.clock)(), retention))
+    }
+
+    /// The numbers of [`json`](Self::json) as lines for people.
+    pub fn dump(&self) -> String {
+        dump::text(&self.shared.registry, (self.shared.clock)())
     }
 
     /// What is kept from now on, numbers of known series included.

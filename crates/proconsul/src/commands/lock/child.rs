@@ -3,6 +3,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use model::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -14,25 +15,27 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn start(program: &[String], shell: bool, pass_stdin: bool) -> std::io::Result<Self> {
-        let mut command = match (shell, program.split_first()) {
+    pub(super) fn start(program: &[String], shell: bool, pass_stdin: bool) -> Result<Self, String> {
+        let (name, mut command) = match (shell, program.split_first()) {
             (false, Some((name, args))) => {
                 let mut command = tokio::process::Command::new(name);
                 command.args(args);
-                command
+                (name.clone(), command)
             }
             _ => {
                 let shell = std::env::var("SHELL").ok().filter(|s| !s.is_empty());
-                let mut command = tokio::process::Command::new(shell.as_deref().unwrap_or("/bin/sh"));
+                let shell = shell.unwrap_or_else(|| "/bin/sh".to_owned());
+                let mut command = tokio::process::Command::new(&shell);
                 command.arg("-c").arg(program.join(" "));
-                command
+                (shell, command)
             }
         };
         command
             .env("CONSUL_LOCK_HELD", "true")
             .stdin(if pass_stdin { Stdio::inherit() } else { Stdio::null() })
             .kill_on_drop(true);
-        Ok(Self { process: command.spawn()? })
+        let started = command.spawn();
+        Ok(Self { process: started.map_err(|error| process::not_started(&name, &error))? })
     }
 
     pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {

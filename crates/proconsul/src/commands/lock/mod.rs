@@ -30,12 +30,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 const FLAGS: &[Flag] = &[
     Flag::new("child-exit-code", Kind::Switch, "Exit with 2 if the program fails."),
-    Flag::new(
-        "monitor-retry",
-        Kind::Uint,
-        "How many failed looks at the held lock to bear before giving up.",
-    )
-    .or("3"),
+    Flag::new("monitor-retry", Kind::Int, "How many failed looks at the held lock to bear before giving up.")
+        .or("3"),
     Flag::new("n", Kind::Int, "How many may hold the lock at once.").or("1"),
     Flag::new("name", Kind::Text, "Name of the session."),
     Flag::new("pass-stdin", Kind::Switch, "Give the program this command's standard input."),
@@ -205,14 +201,14 @@ async fn supervise(
 ) -> Outcome {
     let mut child = Child::start(program, parsed.on("shell"), parsed.on("pass-stdin"))
         .or_fail("Failed to start child")?;
-    let retries = parsed.uint("monitor-retry");
+    let retries = u64::try_from(parsed.int("monitor-retry")).unwrap_or(0);
     tokio::select! {
         status = child.wait() => {
             let status = status.or_fail("Error waiting for child")?;
             if status.success() {
                 return Ok(0);
             }
-            ui::error(format_args!("Child failed: {status}"));
+            ui::error(format_args!("Child failed: {}", model::process::ended(status)));
             return Ok(if parsed.on("child-exit-code") { 2 } else { 0 });
         }
         () = session.renewing(lock.lost(retries)) => verbose("Lock lost, killing child"),
