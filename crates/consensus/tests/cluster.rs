@@ -195,6 +195,71 @@ async fn members_come_and_go() {
     agree(&rest.iter().collect::<Vec<_>>(), 21).await;
 }
 
+/// Takes the first of the two steps that remove a voter, and no more, as its leader died or who asked gave up.
+/// The voter keeps a vote of those before the change.
+macro_rules! half_removed {
+    ($servers:expr, $leader:expr, $victim:expr) => {{
+        let mut removal = Box::pin($servers[$leader].node.remove($servers[$victim].node.id()));
+        assert!(futures::poll!(&mut removal).is_pending());
+        for s in &$servers {
+            // Nothing else unsettles the members, and the second step is not taken unless somebody polls.
+            until("the first step", LONG, || {
+                let state = s.node.state();
+                let first = state.voters().count() == 2 && state.members.len() == 3;
+                (first && state.commit >= state.members_index).then_some(())
+            })
+            .await;
+        }
+        removal
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_members_is_finished_by_the_next_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("x").await;
+    agree(&servers.iter().collect::<Vec<_>>(), 1).await;
+    let (next, victim) = ((l + 1) % 3, (l + 2) % 3);
+    let removal = half_removed!(servers, l, victim);
+    servers[l].node.transfer_leadership(Some(servers[next].node.id())).await.unwrap();
+    until("the change to be finished", LONG, || {
+        let state = servers[next].node.state();
+        (state.role == Role::Leader && state.members_settled).then_some(())
+    })
+    .await;
+    drop(removal);
+    let state = servers[next].node.state();
+    assert_eq!(state.learners().collect::<Vec<_>>(), [servers[victim].node.id()]);
+
+    // With its vote again, the third makes up for the first.
+    servers[next].node.promote(servers[victim].node.id()).await.unwrap();
+    servers.remove(l).crash().await;
+    propose_anywhere(&servers, "y").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_members_that_nobody_waits_for_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    let victim = (l + 1) % 3;
+    drop(half_removed!(servers, l, victim));
+    until("the change to be finished", LONG, || servers[l].node.state().members_settled.then_some(())).await;
+    let state = servers[l].node.state();
+    assert_eq!(state.learners().collect::<Vec<_>>(), [servers[victim].node.id()]);
+
+    // A change that comes before is made upon the finished one.
+    servers[l].node.promote(servers[victim].node.id()).await.unwrap();
+    drop(half_removed!(servers, l, victim));
+    servers[l].node.remove(servers[victim].node.id()).await.unwrap();
+    until("two members", LONG, || (servers[l].node.state().members.len() == 2).then_some(())).await;
+    assert_eq!(servers[l].node.state().voters().count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_on_request_and_on_shutdown() {
     let dir = tempfile::tempdir().unwrap();

@@ -112,20 +112,19 @@ impl Datacenter {
         })
     }
 
-    /// Waits until every server has a vote.
+    /// Waits until every server has a vote, and every running one knows: were it only the leader, the others
+    /// could not do without it.
     pub fn voters(&self) {
         until(&format!("all servers of {} vote", self.name), LONG, || {
-            let mut last = String::new();
             for server in self.servers.iter().filter(|s| s.running()) {
-                let config = server.http().json("/v1/operator/raft/configuration")?;
+                let config = server.http().json("/v1/operator/raft/configuration?stale")?;
                 let voters =
                     config["Servers"].as_array().into_iter().flatten().filter(|s| s["Voter"] == true);
-                if voters.count() == self.servers.len() {
-                    return Ok(());
+                if voters.count() != self.servers.len() {
+                    return Err(format!("{}: {config}", server.spec.name));
                 }
-                last = config.to_string();
             }
-            Err(last)
+            Ok(())
         });
     }
 

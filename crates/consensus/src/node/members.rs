@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
+use openraft::{ChangeMembers, RaftMetrics};
 
 use super::{Consensus, Role};
 use crate::error::ConsensusError;
 use crate::fsm::Fsm;
 use crate::types::alias::StoredMembership;
-use crate::types::{Peer, ServerId};
+use crate::types::{Peer, ServerId, TypeConfig};
 
 /// A server of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +20,19 @@ pub struct Member {
     pub id: ServerId,
     /// Address when it was added or last updated; gossip may know a newer one.
     pub address: SocketAddr,
+    /// Whether it has a vote for good: amid a change it must have one before and after.
     pub voter: bool,
 }
 
 impl Member {
     pub(crate) fn all(config: &StoredMembership) -> Vec<Self> {
-        let voters: BTreeSet<_> = config.voter_ids().collect();
-        config
-            .nodes()
-            .map(|(id, peer)| Self { id: *id, address: peer.address, voter: voters.contains(id) })
-            .collect()
+        let configs = config.membership().get_joint_config();
+        let votes = |id| !configs.is_empty() && configs.iter().all(|voters| voters.contains(id));
+        config.nodes().map(|(id, peer)| Self { id: *id, address: peer.address, voter: votes(id) }).collect()
     }
 }
+
+type Change = ChangeMembers<ServerId, Peer>;
 
 /// How far a follower may be behind and still be handed the leadership, in entries.
 const TRANSFER_LAG: u64 = 1000;
@@ -45,8 +46,8 @@ impl<F: Fsm> Consensus<F> {
     /// Adds a server that receives the log but has no vote. Returns when that is
     /// committed; the server may still be catching up.
     pub async fn add_learner(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
-        self.bounded(self.shared.raft.add_learner(id, Peer { address }, false)).await?;
-        Ok(())
+        let node = BTreeMap::from([(id, Peer { address })]);
+        self.change(|_| Ok((ChangeMembers::AddNodes(node), true))).await
     }
 
     /// Adds a server with a vote: as a learner until it has caught up, then for good.
@@ -57,37 +58,68 @@ impl<F: Fsm> Consensus<F> {
 
     /// Gives a learner a vote.
     pub async fn promote(&self, id: ServerId) -> Result<(), ConsensusError> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+        self.change(|_| Ok((ChangeMembers::AddVoterIds(BTreeSet::from([id])), true))).await
     }
 
     /// Takes a voter's vote; it stays as a learner.
     pub async fn demote(&self, id: ServerId) -> Result<(), ConsensusError> {
-        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+        self.change(|_| Ok((ChangeMembers::RemoveVoters(BTreeSet::from([id])), true))).await
     }
 
     /// Removes a server. A leader that removes itself hands over first.
     pub async fn remove(&self, id: ServerId) -> Result<(), ConsensusError> {
-        let member = self.membership().into_iter().find(|m| m.id == id);
         let ids = BTreeSet::from([id]);
-        match member {
+        self.change(|members| match members.into_iter().find(|m| m.id == id) {
             None => Err(ConsensusError::Membership(format!("server {id} is not a member"))),
-            Some(m) if m.voter => self.change(ChangeMembers::RemoveVoters(ids), false).await,
-            Some(_) => self.change(ChangeMembers::RemoveNodes(ids), false).await,
-        }
+            Some(m) if m.voter => Ok((ChangeMembers::RemoveVoters(ids), false)),
+            Some(_) => Ok((ChangeMembers::RemoveNodes(ids), false)),
+        })
+        .await
     }
 
     /// Records a server's new address.
     pub async fn set_address(&self, id: ServerId, address: SocketAddr) -> Result<(), ConsensusError> {
         let node = BTreeMap::from([(id, Peer { address })]);
-        self.change(ChangeMembers::SetNodes(node), true).await
+        self.change(|_| Ok((ChangeMembers::SetNodes(node), true))).await
     }
 
+    /// Makes the change that `choose` says, upon a configuration that is no step between two others; it is told
+    /// the members of that. Changes of this server take turns.
     async fn change(
         &self,
-        change: ChangeMembers<ServerId, Peer>,
-        retain: bool,
+        choose: impl FnOnce(Vec<Member>) -> Result<(Change, bool), ConsensusError>,
     ) -> Result<(), ConsensusError> {
-        self.bounded(self.shared.raft.change_membership(change, retain)).await?;
+        self.bounded(async {
+            let _turn = self.shared.changes.lock().await;
+            if self.is_between() {
+                self.settle().await?;
+            }
+            let (change, retain) = choose(self.state().members.to_vec())?;
+            self.shared.raft.change_membership(change, retain).await?;
+            Ok::<_, ConsensusError>(())
+        })
+        .await
+    }
+
+    /// Whether the configuration in force is a step between two others.
+    pub(super) fn is_between(&self) -> bool {
+        let metrics = self.shared.raft.metrics();
+        metrics.borrow_watched().membership_config.membership().get_joint_config().len() > 1
+    }
+
+    /// Finishes the change that led to the configuration in force, whoever began it. Whom it removes stays as a
+    /// learner: it may have been to be demoted only.
+    pub(super) async fn settle(&self) -> Result<(), ConsensusError> {
+        let raft = &self.shared.raft;
+        let nothing = ChangeMembers::AddVoterIds(BTreeSet::new());
+        let done = raft.change_membership(nothing, true).await?;
+        // What is decided next is decided by what the engine shows.
+        let shown =
+            |metrics: &RaftMetrics<TypeConfig>| *metrics.membership_config.log_id() >= Some(done.log_id);
+        raft.wait(None)
+            .metrics(shown, "a settled configuration")
+            .await
+            .map_err(|error| ConsensusError::Membership(error.to_string()))?;
         Ok(())
     }
 

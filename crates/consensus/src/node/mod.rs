@@ -6,6 +6,7 @@ mod failover;
 mod health;
 mod members;
 mod reads;
+mod settle;
 mod snapshots;
 mod state;
 mod stats;
@@ -127,6 +128,8 @@ struct Shared<F: Fsm> {
     /// The newest term in which this server asked another to take over. Its lease bound nobody from then on.
     waived: AtomicU64,
     snapshot_lock: tokio::sync::Mutex<()>,
+    /// Held through a change of the members, both its steps.
+    changes: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
 }
@@ -231,6 +234,7 @@ impl<F: Fsm> Consensus<F> {
             meters: telemetry::Meters::new(),
             waived: AtomicU64::new(0),
             snapshot_lock: tokio::sync::Mutex::new(()),
+            changes: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(tasks),
             stopping,
         });
@@ -238,6 +242,7 @@ impl<F: Fsm> Consensus<F> {
         consensus.spawn_owned(failover::run, gone_rx);
         consensus.spawn_owned(snapshots::run, ());
         consensus.spawn_owned(health::run, ());
+        consensus.spawn_owned(settle::run, ());
         Ok(consensus)
     }
 

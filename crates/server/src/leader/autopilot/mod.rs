@@ -170,14 +170,19 @@ async fn keep_roster(core: &Core) {
     let mut peers = core.raft.watch();
     let began = Instant::now();
     loop {
-        let seen = core.raft.state().members_index;
         let config = core.autopilot_config();
         let settled = began.elapsed() >= super::SETTLE;
-        let plan = {
+        let (seen, plan) = {
             let health = core.leader_only.autopilot.health.lock();
             let (state, servers) = (core.raft.state(), core.lookup.all());
             let wanted = core.leader_only.autopilot.wanted.lock();
-            roster::plan(&config, &state, &servers, &wanted, &health, settled, Instant::now())
+            if state.members_settled {
+                let plan = roster::plan(&config, &state, &servers, &wanted, &health, settled, Instant::now());
+                (Some(state.members_index), plan)
+            } else {
+                // A predecessor's change is being finished; who has a vote is known then.
+                (None, roster::Plan::default())
+            }
         };
         for server in &plan.join {
             core.join_raft(server).await;
@@ -215,7 +220,7 @@ async fn keep_roster(core: &Core) {
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },
             // Whoever came back between the plan and the change was a peer then, so no event adds it.
-            settled = peers.wait_for(|peers| peers.members_settled && peers.members_index != seen) => {
+            settled = peers.wait_for(|peers| peers.members_settled && Some(peers.members_index) != seen) => {
                 if settled.is_err() {
                     return;
                 }
