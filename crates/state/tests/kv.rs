@@ -3,10 +3,11 @@
 mod common;
 
 use common::*;
+use model::catalog::RegisterRequest;
 use model::duration::GoDuration;
 use model::kv::{DirEntry, TombstoneRequest};
 use model::ops::{CheckVerb, KvVerb, NodeVerb, SessionBehavior, TombstoneOp};
-use model::session::Session;
+use model::session::{ServiceCheck, Session};
 use model::txn::{TxnCheckOp, TxnNodeOp, TxnOp};
 use state::{Answer, Effect, WatchSet, command};
 
@@ -168,6 +169,42 @@ fn the_end_of_a_session_frees_its_keys() {
             assert_eq!((index, &*entry.session, entry.lock_index), (m.index, "", 1));
         }
         assert_eq!(m.destroy(S1), Answer::Nil);
+    }
+}
+
+#[test]
+fn the_lock_delay_begins_however_a_session_ends() {
+    let named = |name: &str| RegisterRequest { id: S2.into(), ..node(name) };
+    type End<'a> = &'a dyn Fn(&mut Machine);
+    let ends: [(&str, End); 8] = [
+        ("destroyed", &|m| _ = m.destroy(S1)),
+        ("destroyed by a transaction", &|m| assert!(m.txn(vec![session_op(S1)]).errors.is_empty())),
+        ("node gone", &|m| _ = m.deregister("n", "", "")),
+        ("node named anew", &|m| _ = m.register(named("o"))),
+        ("check gone", &|m| _ = m.deregister("n", "", "c")),
+        ("check critical", &|m| _ = m.register(with_check(check("n", "c", "", "critical")))),
+        ("service gone, and its check", &|m| _ = m.deregister("n", "s", "")),
+        ("check of a service critical", &|m| _ = m.register(with_check(check("n", "sc", "s", "critical")))),
+    ];
+    for (how, end) in ends {
+        let mut m = Machine::default();
+        m.register(with_service("n", service("s", "s")));
+        m.register(named("n"));
+        m.register(with_check(check("n", "c", "", "passing")));
+        m.register(with_check(check("n", "sc", "s", "passing")));
+        let mut held = session(S1, "n", SessionBehavior::Release);
+        held.lock_delay = GoDuration::from_secs(15);
+        held.node_checks = vec!["c".into()];
+        held.service_checks = Some(vec![ServiceCheck { id: "sc".into(), ..Default::default() }]);
+        assert_eq!(m.session(held), Answer::Text(S1.into()), "{how}");
+        assert_eq!(m.kv(KvVerb::Lock, locked("k", S1)), Answer::Bool(true), "{how}");
+        m.effects.clear();
+        end(&mut m);
+        assert_eq!(m.store.view().session(&mut none(), S1).1, None, "{how}");
+        let holder = m.store.view().kv_get(&mut none(), "k").1.map(|entry| entry.session.to_string());
+        assert_eq!(holder.as_deref(), Some(""), "{how}");
+        let delay = Effect::LockDelay { key: "k".into(), delay: GoDuration::from_secs(15) };
+        assert_eq!(m.effects.iter().filter(|effect| **effect == delay).count(), 1, "{how}: {:?}", m.effects);
     }
 }
 

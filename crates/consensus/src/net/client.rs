@@ -4,16 +4,15 @@
 //! call takes the connection out and puts it back when it ended cleanly; a call
 //! that fails, times out or is dropped leaves none, and the next one dials anew.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -25,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 
 use super::frame::{self, SnapshotHeader};
+use super::pipeline::Pipeline;
 use super::{BoxedIo, Context, hello};
 use crate::snapshot::SnapshotData;
 use crate::types::alias::{Append, Snapshot, Vote};
@@ -51,9 +51,9 @@ impl RaftNetworkFactory<C> for Links {
     }
 }
 
-struct Connection {
-    read: BufReader<ReadHalf<BoxedIo>>,
-    write: WriteHalf<BoxedIo>,
+pub(super) struct Connection {
+    pub read: BufReader<ReadHalf<BoxedIo>>,
+    pub write: WriteHalf<BoxedIo>,
 }
 
 pub struct Link {
@@ -64,13 +64,13 @@ pub struct Link {
     connection: Mutex<Option<Connection>>,
 }
 
-fn timed_out() -> io::Error {
+pub(super) fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
 
 /// An error that is worth an immediate retry is a network error; one that says
 /// the peer is not there makes the engine back off.
-fn rpc_error(error: &io::Error) -> Rpc {
+pub(super) fn rpc_error(error: &io::Error) -> Rpc {
     match error.kind() {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::BrokenPipe
@@ -87,7 +87,7 @@ fn streaming_error(error: &io::Error) -> StreamingError<C> {
     }
 }
 
-fn expect(kind: u8, (got, body): (u8, Bytes)) -> io::Result<Bytes> {
+pub(super) fn expect(kind: u8, (got, body): (u8, Bytes)) -> io::Result<Bytes> {
     if got == kind | frame::ANSWER {
         Ok(body)
     } else if got == frame::FAILED {
@@ -179,140 +179,6 @@ fn read_in_chunks(data: SnapshotData) -> tokio::sync::mpsc::Receiver<io::Result<
     rx
 }
 
-/// Sends every request of `input`, noting when.
-async fn send_all<S>(
-    mut write: WriteHalf<BoxedIo>,
-    mut input: S,
-    sent: Arc<Mutex<VecDeque<Instant>>>,
-) -> io::Result<WriteHalf<BoxedIo>>
-where
-    S: Stream<Item = Append> + Send + Unpin + 'static,
-{
-    while let Some(request) = input.next().await {
-        let bytes = frame::append_request(&request)?;
-        sent.lock().push_back(Instant::now());
-        frame::write(&mut write, &bytes).await?;
-    }
-    Ok(write)
-}
-
-/// Sends until the input ends, then gives the writing half back.
-type Sender = BoxFuture<'static, io::Result<WriteHalf<BoxedIo>>>;
-
-/// One stream of append requests and its answers.
-struct Pipeline<'s> {
-    link: &'s mut Link,
-    read: BufReader<ReadHalf<BoxedIo>>,
-    sender: Option<Sender>,
-    idle_writer: Option<WriteHalf<BoxedIo>>,
-    sent: Arc<Mutex<VecDeque<Instant>>>,
-    stall: Duration,
-    ended: bool,
-}
-
-impl Pipeline<'_> {
-    /// The next answer; `None` when the input ended and everything was answered.
-    async fn next(&mut self) -> Option<Result<StreamAppendResult<C>, Rpc>> {
-        if self.ended {
-            return None;
-        }
-        match self.advance().await {
-            Ok(None) => {
-                self.ended = true;
-                None
-            }
-            Ok(Some(result)) => {
-                self.ended = result.is_err();
-                Some(Ok(result))
-            }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(rpc_error(&error)))
-            }
-        }
-    }
-
-    async fn advance(&mut self) -> io::Result<Option<StreamAppendResult<C>>> {
-        let answer = {
-            let waiting = self.sent.clone();
-            let stall = self.stall;
-            let read = &mut self.read;
-            let mut reading = std::pin::pin!(
-                async {
-                    loop {
-                        match tokio::time::timeout(stall / 4, read.fill_buf_ready()).await {
-                            Ok(ready) => {
-                                ready?;
-                                return tokio::time::timeout(stall, frame::read(read))
-                                    .await
-                                    .map_err(|_| timed_out())?;
-                            }
-                            // The limit counts only while an answer is due.
-                            Err(_) if waiting.lock().front().is_none_or(|at| at.elapsed() < stall) => {}
-                            Err(_) => return Err(timed_out()),
-                        }
-                    }
-                }
-                .fuse()
-            );
-            loop {
-                match &mut self.sender {
-                    None => {
-                        if self.sent.lock().is_empty() {
-                            break None;
-                        }
-                        break Some(reading.as_mut().await?);
-                    }
-                    Some(sender) => tokio::select! {
-                        biased;
-                        done = sender => {
-                            self.idle_writer = Some(done?);
-                            self.sender = None;
-                        }
-                        answer = &mut reading => break Some(answer?),
-                    },
-                }
-            }
-        };
-        let Some(answer) = answer else {
-            return Ok(None);
-        };
-        let body = expect(frame::APPEND, answer)?;
-        if self.sent.lock().pop_front().is_none() {
-            return Err(frame::invalid("answer without a request"));
-        }
-        frame::read_append_answer(body).map(Some)
-    }
-}
-
-impl Drop for Pipeline<'_> {
-    fn drop(&mut self) {
-        // Only a connection with nothing under way may serve the next call.
-        if let Some(write) = self.idle_writer.take()
-            && self.sent.lock().is_empty()
-        {
-            let (placeholder, _) = tokio::io::split(Box::new(tokio::io::empty()) as BoxedIo);
-            let read = std::mem::replace(&mut self.read, BufReader::with_capacity(1, placeholder));
-            *self.link.connection.get_mut() = Some(Connection { read, write });
-        }
-    }
-}
-
-trait FillBuf {
-    async fn fill_buf_ready(&mut self) -> io::Result<()>;
-}
-
-impl FillBuf for BufReader<ReadHalf<BoxedIo>> {
-    /// Waits until there is something to read, consuming nothing.
-    async fn fill_buf_ready(&mut self) -> io::Result<()> {
-        use tokio::io::AsyncBufReadExt;
-        if self.fill_buf().await?.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
-    }
-}
-
 impl RaftNetworkV2<C> for Link {
     type SnapshotData = SnapshotData;
 
@@ -343,17 +209,8 @@ impl RaftNetworkV2<C> for Link {
             // that is gone does not keep the leader busy.
             let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
             let input = futures::stream::iter([first]).chain(input);
-            let Connection { read, write } = self.take(limit).await.map_err(|e| rpc_error(&e))?;
-            let sent = Arc::new(Mutex::new(VecDeque::new()));
-            let pipeline = Pipeline {
-                link: self,
-                read,
-                sender: Some(Box::pin(send_all(write, input, sent.clone()))),
-                idle_writer: None,
-                sent,
-                stall: APPEND_STALL,
-                ended: false,
-            };
+            let connection = self.take(limit).await.map_err(|e| rpc_error(&e))?;
+            let pipeline = Pipeline::start(self.connection.get_mut(), connection, input, APPEND_STALL);
             let answers = futures::stream::unfold(pipeline, |mut pipeline| async move {
                 let next = pipeline.next().await?;
                 Some((next, pipeline))

@@ -12,6 +12,7 @@
 mod client;
 mod frame;
 mod hello;
+mod pipeline;
 mod server;
 
 pub use client::Links;
