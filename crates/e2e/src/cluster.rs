@@ -97,18 +97,30 @@ impl Datacenter {
 
     /// The place in `servers` of the leader, as one of the running servers tells it; waits for one.
     pub fn leader(&self) -> usize {
-        until(&format!("{} has a leader", self.name), LONG, || {
-            let mut seen = Vec::new();
-            for server in self.servers.iter().filter(|s| s.running()) {
-                let told = server.http().json("/v1/status/leader")?;
-                let told = told.as_str().unwrap_or_default().to_owned();
-                let place = self.servers.iter().position(|s| told == format!("{}:8300", s.spec.addr));
-                match place {
-                    Some(place) if self.servers[place].running() => return Ok(place),
-                    _ => seen.push(told),
-                }
+        until(&format!("{} has a leader", self.name), LONG, || self.leader_now())
+    }
+
+    fn leader_now(&self) -> Result<usize, String> {
+        let mut seen = Vec::new();
+        for server in self.servers.iter().filter(|s| s.running()) {
+            let told = server.http().json("/v1/status/leader")?;
+            let told = told.as_str().unwrap_or_default().to_owned();
+            let place = self.servers.iter().position(|s| told == format!("{}:8300", s.spec.addr));
+            match place {
+                Some(place) if self.servers[place].running() => return Ok(place),
+                _ => seen.push(told),
             }
-            Err(format!("{seen:?}"))
+        }
+        Err(format!("{seen:?}"))
+    }
+
+    /// As [`Datacenter::leader`]; fails at once when a server has ended by itself.
+    pub fn led(&mut self) -> usize {
+        until(&format!("{} has a leader", self.name), LONG, || {
+            for server in &mut self.servers {
+                assert!(!server.exited(), "{} has ended by itself", server.spec.name);
+            }
+            self.leader_now()
         })
     }
 

@@ -109,8 +109,7 @@ impl<'w> Schedule<'w> {
     pub fn fault(&mut self) {
         let fault = self.choose();
         let count = self.dc.servers.len();
-        let victim =
-            if self.rng.random_bool(0.5) { self.dc.leader() } else { self.rng.random_range(0..count) };
+        let victim = if self.rng.random_bool(0.5) { self.dc.led() } else { self.rng.random_range(0..count) };
         let other = (victim + self.rng.random_range(1..count)) % count;
         // Now and then long enough that gossip declares a server dead.
         let longest = if self.rng.random_bool(0.15) { 9000 } else { 3500 };
@@ -166,7 +165,7 @@ impl<'w> Schedule<'w> {
                 tear_log(&mut self.dc, victim, how, &mut self.rng);
             }
         }
-        self.dc.leader();
+        self.dc.led();
         sleep(Duration::from_millis(self.rng.random_range(0..1500)));
     }
 
