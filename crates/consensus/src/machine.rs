@@ -11,9 +11,10 @@
 //! # User restore
 //!
 //! The archive travels through the log in pieces (`restore` module), so every
-//! server replaces its state at the same entry. Pieces gather in a temporary
-//! file; while they do, no snapshot is taken (it would lose them). A restore
-//! whose proposer went away is forgotten after [`ABANDON_AFTER`] other entries.
+//! server replaces its state at the same entry. At the last piece it is read again
+//! from the log: to apply needs no space of its own on the disk. While pieces
+//! gather no snapshot is taken (the log would lose them). A restore whose proposer
+//! went away is forgotten after [`ABANDON_AFTER`] other entries.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 
 use crate::background::{background, detached};
 use crate::fsm::{Fsm, SnapshotWriter};
+use crate::log::LogStorage;
 use crate::restore::{Piece, Session};
 use crate::snapshot::{SnapshotData, SnapshotStore};
 use crate::types::alias::{LogId, Snapshot, SnapshotMeta, StoredMembership};
@@ -86,6 +88,7 @@ pub struct Capture {
 
 pub struct Machine<F: Fsm> {
     fsm: Arc<F>,
+    log: LogStorage,
     snapshots: Arc<SnapshotStore>,
     progress: Arc<Progress>,
     applied: Option<LogId>,
@@ -97,9 +100,10 @@ pub struct Machine<F: Fsm> {
 type Waiting = Vec<Option<ApplyResponder<TypeConfig>>>;
 
 impl<F: Fsm> Machine<F> {
-    pub fn new(fsm: Arc<F>, snapshots: Arc<SnapshotStore>, progress: Arc<Progress>) -> Self {
+    pub fn new(fsm: Arc<F>, log: LogStorage, snapshots: Arc<SnapshotStore>, progress: Arc<Progress>) -> Self {
         Self {
             fsm,
+            log,
             snapshots,
             progress,
             applied: None,
@@ -162,14 +166,12 @@ impl<F: Fsm> Machine<F> {
         };
         match piece {
             Piece::Begin { session } => {
-                let snapshots = self.snapshots.clone();
-                let incoming = blocking(move || snapshots.receive()).await?;
-                self.session = Some(Session::new(session, log_index, incoming));
+                self.session = Some(Session::new(session, log_index));
                 Ok(Ok(()))
             }
             Piece::Chunk { session, bytes } => match &mut self.session {
                 Some(current) if current.id == session => {
-                    current.add(log_index, &bytes)?;
+                    current.add(log_index, &bytes);
                     Ok(Ok(()))
                 }
                 _ => Ok(Err("restore was superseded or given up".into())),
@@ -178,15 +180,19 @@ impl<F: Fsm> Machine<F> {
                 let Some(current) = self.session.take_if(|s| s.id == session) else {
                     return Ok(Err("restore was superseded or given up".into()));
                 };
+                if !current.is_whole(size, crc) {
+                    return Ok(Err("restored bytes do not match their checksum".to_owned()));
+                }
                 let visible = (log_index + self.offset).max(index.saturating_add(1));
                 let fsm = self.fsm.clone();
+                let mut archive = current.archive(self.log.clone());
                 let result = blocking(move || {
-                    let data = current.finish()?;
-                    if data.size != size || data.crc != crc {
-                        return Ok(Err("restored bytes do not match their checksum".to_owned()));
+                    let result = fsm.restore(&mut archive, visible);
+                    match archive.failed {
+                        // The others may have read it: to refuse it here would be to differ from them.
+                        Some(error) => Err(error),
+                        None => Ok(result.map_err(|e| e.to_string())),
                     }
-                    let mut reader = data.open()?;
-                    Ok(fsm.restore(&mut *reader, visible).map_err(|e| e.to_string()))
                 })
                 .await?;
                 if result.is_ok() {

@@ -6,11 +6,15 @@
 //! commit  := 2 u8 | session u64 | size u64 | crc-64 u64 | index u64
 //! ```
 
-use std::io::{self, Write};
+use std::io::{self, Read};
+use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use openraft::{EntryPayload, RaftLogReader};
+use tokio::sync::mpsc;
 
-use crate::snapshot::{Incoming, SnapshotData};
+use crate::snapshot::Crc64;
+use crate::types::{CommandKind, TypeConfig};
 
 /// Size of one chunk.
 pub const CHUNK: usize = 256 << 10;
@@ -78,25 +82,97 @@ impl Piece {
     }
 }
 
-/// A restore whose pieces are arriving.
+/// A restore whose pieces are arriving. They stay where they are, in the log, until all are there.
 pub struct Session {
     pub id: u64,
+    /// Log index of its beginning.
+    begin: u64,
     /// Log index of the newest piece.
     pub last_piece: u64,
-    incoming: Incoming,
+    size: u64,
+    crc: Crc64,
 }
 
 impl Session {
-    pub fn new(id: u64, log_index: u64, incoming: Incoming) -> Self {
-        Self { id, last_piece: log_index, incoming }
+    pub fn new(id: u64, log_index: u64) -> Self {
+        Self { id, begin: log_index, last_piece: log_index, size: 0, crc: Crc64::default() }
     }
 
-    pub fn add(&mut self, log_index: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn add(&mut self, log_index: u64, bytes: &[u8]) {
         self.last_piece = log_index;
-        self.incoming.write_all(bytes)
+        self.size += bytes.len() as u64;
+        self.crc.update(bytes);
     }
 
-    pub fn finish(self) -> io::Result<SnapshotData> {
-        self.incoming.finish(0)
+    /// Whether what has arrived is what was sent.
+    pub fn is_whole(&self, size: u64, crc: u64) -> bool {
+        self.size == size && self.crc.value() == crc
+    }
+
+    /// The bytes of all pieces, read again from the log.
+    pub fn archive<L: RaftLogReader<TypeConfig>>(&self, log: L) -> Archive {
+        let (tx, chunks) = mpsc::channel(2);
+        tokio::spawn(send_chunks(log, self.id, self.begin + 1..self.last_piece + 1, tx));
+        Archive { chunks, chunk: Bytes::new(), left: self.size, failed: None }
+    }
+}
+
+/// Sends the chunks of a session that the entries of this range hold, or an error.
+async fn send_chunks<L: RaftLogReader<TypeConfig>>(
+    mut log: L,
+    id: u64,
+    mut range: Range<u64>,
+    tx: mpsc::Sender<io::Result<Bytes>>,
+) {
+    while !range.is_empty() {
+        let entries = match log.limited_get_log_entries(range.start, range.end).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                let _ = tx.send(Err(error)).await;
+                return;
+            }
+        };
+        // Whoever reads misses what is not sent.
+        let Some(last) = entries.last() else { return };
+        range.start = last.log_id.index + 1;
+        for entry in entries {
+            if let EntryPayload::Normal(command) = entry.payload
+                && command.kind == CommandKind::Restore
+                && let Ok(Piece::Chunk { session, bytes }) = Piece::decode(command.data)
+                && session == id
+                && tx.send(Ok(bytes)).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads an archive, on a thread that may block.
+pub struct Archive {
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+    left: u64,
+    /// Why the log could not be read. Other errors are of the archive, the same on all servers.
+    pub failed: Option<io::Error>,
+}
+
+impl Read for Archive {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.left > 0 && self.chunk.is_empty() {
+            let next = self.chunks.blocking_recv();
+            match next.unwrap_or_else(|| Err(io::Error::other("pieces of the archive are not in the log"))) {
+                Ok(chunk) => self.chunk = chunk,
+                Err(error) => {
+                    let told = io::Error::new(error.kind(), error.to_string());
+                    self.failed = Some(error);
+                    return Err(told);
+                }
+            }
+        }
+        let n = self.chunk.len().min(out.len());
+        self.chunk.split_to(n).copy_to_slice(&mut out[..n]);
+        self.left = self.left.saturating_sub(n as u64);
+        Ok(n)
     }
 }

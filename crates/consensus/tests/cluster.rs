@@ -454,6 +454,109 @@ async fn a_user_restore_replaces_the_state_everywhere() {
     assert!(servers[l].propose("later").await > next);
 }
 
+/// Puts a file where the folder of the snapshots was: nothing can be stored there, as on a full disk.
+fn block(server: &Server) -> impl FnOnce() + use<> {
+    let dir = server.config.dir.clone().unwrap();
+    let (snapshots, away) = (dir.join("snapshots"), dir.join("away"));
+    std::fs::rename(&snapshots, &away).unwrap();
+    std::fs::write(&snapshots, "").unwrap();
+    move || {
+        std::fs::remove_file(&snapshots).unwrap();
+        std::fs::rename(&away, &snapshots).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_cannot_be_stored_is_taken_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let mut servers = Vec::new();
+    for n in 1..=3 {
+        let mut c = config(n, Some(dir.path().join(n.to_string())));
+        c.trailing_logs = 10;
+        servers.push(Server::start(&net, c).await);
+    }
+    common::bootstrap(&servers).await;
+    let l = leader(&servers).await;
+    servers[l].propose("first").await;
+    let away = servers.remove((l + 1) % 3).crash().await;
+    let big = "x".repeat(10_000);
+    for n in 0..500 {
+        propose_anywhere(&servers, &format!("{n}{big}")).await;
+    }
+    for s in &servers {
+        s.node.snapshot_now().await.unwrap();
+        until("the log is cut", Duration::from_secs(20), || (s.node.state().purged > 400).then_some(()))
+            .await;
+    }
+    for s in &servers {
+        net.cut(away.address, s.config.address);
+    }
+    let back = Server::start(&net, away).await;
+    let unblock = block(&back);
+    let dialed = || net.dialed(back.config.address);
+    let before = dialed();
+    net.heal();
+    until("the snapshot is offered again and again", Duration::from_secs(20), || {
+        (dialed() > before + 20).then_some(())
+    })
+    .await;
+    let state = back.node.state();
+    assert!(state.role == consensus::Role::Follower && state.failed.is_none(), "{state:?}");
+    assert!(back.fsm.entries.lock().len() <= 1);
+    propose_anywhere(&servers, "meanwhile").await;
+    unblock();
+    servers.push(back);
+    agree(&servers.iter().collect::<Vec<_>>(), 502).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_restore_needs_no_room_beside_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new();
+    let servers = cluster(&net, &dir, 3).await;
+    let l = leader(&servers).await;
+    servers[l].propose("to be replaced").await;
+    let unblock: Vec<_> = servers.iter().map(block).collect();
+    let mut archive = Vec::new();
+    for n in 0..3000u64 {
+        archive.extend_from_slice(&(1_000_000 + n).to_le_bytes());
+        archive.extend_from_slice(&1000u32.to_le_bytes());
+        archive.extend_from_slice(&[n as u8; 1000]);
+    }
+    // Other commands come in between.
+    let restore = servers[l].node.restore_from(std::io::Cursor::new(archive), 1_002_999);
+    let others = async {
+        for n in 0..20 {
+            servers[l].propose(format!("between {n}")).await;
+        }
+    };
+    let (restored, ()) = tokio::join!(restore, others);
+    assert_eq!(restored.unwrap(), 1_003_000);
+    servers[l].propose("after").await;
+    for s in &servers {
+        until("restored and told what came after", Duration::from_secs(20), || {
+            let entries = s.fsm.entries.lock();
+            (entries.len() >= 3001 && entries.last_key_value()?.1 == "after").then_some(())
+        })
+        .await;
+    }
+    let count = servers[l].fsm.entries.lock().len();
+    agree(&servers.iter().collect::<Vec<_>>(), count).await;
+    // It is in no snapshot: after a restart the log has it all.
+    let mut configs = Vec::new();
+    for s in servers {
+        configs.push(s.crash().await);
+    }
+    unblock.into_iter().for_each(|unblock| unblock());
+    let mut servers = Vec::new();
+    for c in configs {
+        servers.push(Server::start(&net, c).await);
+    }
+    leader(&servers).await;
+    agree(&servers.iter().collect::<Vec<_>>(), count).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_readers_and_writers_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -43,6 +43,14 @@ impl Disk {
         }
     }
 
+    /// Leaves this much.
+    pub fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let filler = File::options().write(true).open(self.filler()).expect("the filler file");
+        let len = filler.metadata().expect("its length").len();
+        filler.set_len(len.saturating_sub(bytes)).expect("a shorter filler");
+    }
+
     /// Gives the space back.
     pub fn free(&self) {
         match fs::remove_file(self.filler()) {

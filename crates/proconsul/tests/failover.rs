@@ -130,7 +130,7 @@ fn a_server_that_leaves_is_no_peer_any_more() {
     });
 }
 
-/// The folder in which a server gathers an archive to restore is gone: it cannot apply what the others do.
+/// The file of a server's log is cut short again and again while it runs.
 #[test]
 fn a_server_that_cannot_go_on_ends_with_an_error() {
     let slice = Slice::claim();
@@ -141,9 +141,7 @@ fn a_server_that_cannot_go_on_ends_with_an_error() {
     let (broken, other) = ((leader + 1) % 3, (leader + 2) % 3);
     until("a write", LONG, || dc.servers[leader].http().write("/v1/kv/kept", "x"));
     let data = dc.servers[broken].data_dir();
-    let (archive, child) = (data.join("archive"), data.join("child"));
-    let archive = archive.to_string_lossy();
-    until("an archive", LONG, || dc.servers[leader].cli_ok(&["snapshot", "save", &archive]));
+    let child = data.join("child");
     let script = format!("echo $$ > {}; exec sleep 600", child.display());
     let check = json!({ "Name": "long", "Args": ["sh", "-c", script], "Interval": "1s", "Timeout": "600s" });
     dc.servers[broken].http().write("/v1/agent/check/register", &check.to_string()).expect("registered");
@@ -155,13 +153,36 @@ fn a_server_that_cannot_go_on_ends_with_an_error() {
             .map_err(|e| e.to_string())
     });
 
-    std::fs::remove_dir_all(data.join("raft/snapshots")).expect("the folder of snapshots");
-    until("a restore", LONG, || dc.servers[leader].cli_ok(&["snapshot", "restore", &archive]));
+    // What a restore brings is read from the log when all of it is there.
+    let much = "x".repeat(500_000);
+    for n in 0..8 {
+        until("a write", LONG, || dc.servers[leader].http().write(&format!("/v1/kv/much/{n}"), &much));
+    }
+    let archive = data.join("archive");
+    let archive = archive.to_string_lossy();
+    until("an archive", LONG, || dc.servers[leader].cli_ok(&["snapshot", "save", &archive]));
+    let log = std::fs::File::options().write(true).open(data.join("raft/log.redb")).expect("its log");
+    let stop = Stop::new();
+    std::thread::scope(|scope| {
+        let _end = stop.at_end();
+        scope.spawn(|| {
+            while !stop.is_set() {
+                log.set_len(0).expect("cut");
+                std::thread::yield_now();
+            }
+        });
+        until("a restore", LONG, || dc.servers[leader].cli_ok(&["snapshot", "restore", &archive]));
+        until(
+            "it ends",
+            LONG,
+            || if dc.servers[broken].exited() { Ok(()) } else { Err("it goes on".into()) },
+        );
+    });
     let status = dc.servers[broken].wait_exit(LONG);
     let log = dc.servers[broken].log();
     assert_eq!(status.code(), Some(1), "{log}");
     let why = log.lines().find(|line| line.contains("[ERROR]") && line.contains("Consensus has failed"));
-    assert!(why.is_some_and(|line| line.contains("No such file")), "{log}");
+    assert!(why.is_some_and(|line| line.contains("log store")), "{log}");
     until("its check's process is gone", LONG, || {
         match std::fs::read_to_string(format!("/proc/{pid}/cmdline")) {
             Ok(command) if command.contains("sleep") => Err(command),
@@ -177,6 +198,8 @@ fn a_server_that_cannot_go_on_ends_with_an_error() {
         if line.contains("failed") { Ok(()) } else { Err(line.to_owned()) }
     });
     until("a write without it", LONG, || dc.servers[other].http().write("/v1/kv/after", "x"));
+    // Its log is lost; emptied, it joins again.
+    std::fs::remove_dir_all(data.join("raft")).expect("emptied");
     dc.servers[broken].spawn();
     dc.ready();
     for key in ["kept", "after"] {

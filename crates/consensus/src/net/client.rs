@@ -47,7 +47,13 @@ impl RaftNetworkFactory<C> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: ServerId, node: &Peer) -> Link {
-        Link { context: self.0.clone(), target, hint: node.address, connection: Mutex::new(None) }
+        Link {
+            context: self.0.clone(),
+            target,
+            hint: node.address,
+            connection: Mutex::new(None),
+            told: false,
+        }
     }
 }
 
@@ -62,6 +68,8 @@ pub struct Link {
     hint: SocketAddr,
     /// Never contended; the engine asks for a `Sync` type.
     connection: Mutex<Option<Connection>>,
+    /// That a snapshot did not arrive is said once.
+    told: bool,
 }
 
 pub(super) fn timed_out() -> io::Error {
@@ -130,20 +138,35 @@ impl Link {
         let data = snapshot.snapshot;
         let header =
             SnapshotHeader { vote, meta: snapshot.meta, offset: data.offset, size: data.size, crc: data.crc };
-        let mut connection = self.take(APPEND_STALL).await?;
-        frame::write(&mut connection.write, &header.encode()?).await?;
-        let mut chunks = read_in_chunks(data);
-        while let Some(chunk) = chunks.recv().await {
-            let chunk = chunk?;
-            tokio::time::timeout(SNAPSHOT_STALL, connection.write.write_all(&chunk))
-                .await
-                .map_err(|_| timed_out())??;
-        }
-        connection.write.flush().await?;
-        let answer = tokio::time::timeout(SNAPSHOT_INSTALL, frame::read(&mut connection.read))
-            .await
-            .map_err(|_| timed_out())??;
-        let mut body = expect(frame::SNAPSHOT, answer)?;
+        let Connection { mut read, mut write } = self.take(APPEND_STALL).await?;
+        let sent = async {
+            frame::write(&mut write, &header.encode()?).await?;
+            let mut chunks = read_in_chunks(data);
+            while let Some(chunk) = chunks.recv().await {
+                let chunk = chunk?;
+                tokio::time::timeout(SNAPSHOT_STALL, write.write_all(&chunk))
+                    .await
+                    .map_err(|_| timed_out())??;
+            }
+            write.flush().await
+        };
+        let mut answer = std::pin::pin!(frame::read(&mut read));
+        let answer = tokio::select! {
+            biased;
+            // Before all is sent it can only be a refusal.
+            answer = &mut answer => answer,
+            sent = sent => {
+                // Whoever refuses closes the connection: what it said may still be there to read.
+                let limit = if sent.is_ok() { SNAPSHOT_INSTALL } else { APPEND_STALL };
+                match (tokio::time::timeout(limit, answer).await, sent) {
+                    (Ok(Ok(answer)), _) => Ok(answer),
+                    (_, Err(error)) => Err(error),
+                    (Ok(Err(error)), Ok(())) => Err(error),
+                    (Err(_), Ok(())) => Err(timed_out()),
+                }
+            }
+        };
+        let mut body = expect(frame::SNAPSHOT, answer?)?;
         crate::entry::get_vote(&mut body)
     }
 }
@@ -238,7 +261,13 @@ impl RaftNetworkV2<C> for Link {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.send_snapshot(vote, snapshot) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
-                Err(error) => Err(streaming_error(&error)),
+                Err(error) => {
+                    if !self.told {
+                        tracing::warn!(server = %self.target, %error, "snapshot was not taken, trying again");
+                        self.told = true;
+                    }
+                    Err(streaming_error(&error))
+                }
             },
         }
     }

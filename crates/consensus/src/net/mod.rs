@@ -16,7 +16,7 @@ mod pipeline;
 mod server;
 
 pub use client::Links;
-pub use server::{LeaderGone, Serve};
+pub use server::{LeaderGone, Refusals, Serve};
 
 use std::io;
 use std::net::SocketAddr;

@@ -17,7 +17,7 @@ use super::{BoxedIo, Context, hello};
 use crate::entry;
 use crate::fsm::Fsm;
 use crate::machine::Machine;
-use crate::snapshot::SnapshotStore;
+use crate::snapshot::{SnapshotData, SnapshotStore};
 use crate::types::alias::{Append, Snapshot};
 use crate::types::{ServerId, TypeConfig};
 
@@ -38,6 +38,7 @@ pub struct Serve<F: Fsm> {
     /// When a leader that we follow was last heard.
     pub contact: Arc<Mutex<Option<Instant>>>,
     pub gone: mpsc::Sender<LeaderGone>,
+    pub refusals: Refusals,
 }
 
 impl<F: Fsm> Serve<F> {
@@ -140,18 +141,43 @@ impl<F: Fsm> Serve<F> {
         }
     }
 
-    /// Receives a snapshot to a temporary file, then installs it.
+    /// Receives a snapshot, then installs it.
     async fn snapshot(&self, body: Bytes, read: &mut BufReader<ReadHalf<BoxedIo>>) -> io::Result<Bytes> {
         let header = SnapshotHeader::decode(body)?;
+        let data = match self.receive(&header, read).await {
+            Ok(data) => data,
+            Err(error) => {
+                self.refusals.note(&error);
+                return Err(error);
+            }
+        };
+        self.refusals.end();
+        let snapshot = Snapshot { meta: header.meta, snapshot: data };
+        let response =
+            self.raft.install_full_snapshot(header.vote, snapshot).await.map_err(io::Error::other)?;
+        *self.contact.lock() = Some(Instant::now());
+        let mut out = frame::start(frame::SNAPSHOT | frame::ANSWER, 32);
+        entry::put_vote(&mut out, &response.vote);
+        frame::finish(out)
+    }
+
+    /// Puts a snapshot on the disk, with everything that has to be written to install it. So what fails
+    /// for want of space is the leader's request and not the engine; the leader asks again.
+    async fn receive(
+        &self,
+        header: &SnapshotHeader,
+        read: &mut BufReader<ReadHalf<BoxedIo>>,
+    ) -> io::Result<SnapshotData> {
         let snapshots = self.snapshots.clone();
         let (tx, mut rx) = mpsc::channel::<Bytes>(4);
-        let offset = header.offset;
+        let (meta, offset, size) = (header.meta.clone(), header.offset, header.size);
         let written = tokio::task::spawn_blocking(move || {
+            snapshots.check_room(size)?;
             let mut incoming = snapshots.receive()?;
             while let Some(chunk) = rx.blocking_recv() {
                 incoming.write_all(&chunk)?;
             }
-            incoming.finish(offset)
+            incoming.finish(&meta, offset)
         });
         let mut left = header.size;
         while left > 0 {
@@ -176,12 +202,24 @@ impl<F: Fsm> Serve<F> {
         if data.size != header.size || data.crc != header.crc {
             return Err(frame::invalid("snapshot does not match its checksum"));
         }
-        let snapshot = Snapshot { meta: header.meta, snapshot: data };
-        let response =
-            self.raft.install_full_snapshot(header.vote, snapshot).await.map_err(io::Error::other)?;
-        *self.contact.lock() = Some(Instant::now());
-        let mut out = frame::start(frame::SNAPSHOT | frame::ANSWER, 32);
-        entry::put_vote(&mut out, &response.vote);
-        frame::finish(out)
+        Ok(data)
+    }
+}
+
+/// Snapshots of the leader that could not be taken: it tries again every second, and once is enough to tell.
+#[derive(Default)]
+pub struct Refusals(Mutex<Option<io::ErrorKind>>);
+
+impl Refusals {
+    fn note(&self, error: &io::Error) {
+        if self.0.lock().replace(error.kind()) != Some(error.kind()) {
+            tracing::warn!(%error, "the leader's snapshot is not taken; it will be offered again");
+        }
+    }
+
+    fn end(&self) {
+        if self.0.lock().take().is_some() {
+            tracing::info!("the leader's snapshot is taken now");
+        }
     }
 }

@@ -34,7 +34,7 @@ use crate::error::ConsensusError;
 use crate::fsm::Fsm;
 use crate::log::{LogStorage, StorageHealth};
 use crate::machine::{Machine, Progress};
-use crate::net::{AddressBook, BoxedIo, Context, Links, RaftDial, Serve};
+use crate::net::{AddressBook, BoxedIo, Context, Links, RaftDial, Refusals, Serve};
 use crate::snapshot::SnapshotStore;
 use crate::timing::Timings;
 use crate::types::{Applied, Command, CommandKind, Peer, ServerId, TypeConfig};
@@ -187,7 +187,7 @@ impl<F: Fsm> Consensus<F> {
         let progress = Arc::new(Progress::default());
         let context =
             Arc::new(Context { me: config.id, datacenter: config.datacenter.clone(), dial, addresses });
-        let machine = Machine::new(fsm, snapshots.clone(), progress.clone());
+        let machine = Machine::new(fsm, log.clone(), snapshots.clone(), progress.clone());
         let raft = Raft::new(config.id, config.engine()?, Links(context.clone()), log.clone(), machine).await;
         let raft = match raft {
             Ok(raft) => raft,
@@ -206,6 +206,7 @@ impl<F: Fsm> Consensus<F> {
             snapshots: snapshots.clone(),
             contact: contact.clone(),
             gone,
+            refusals: Refusals::default(),
         };
         let mut tasks = JoinSet::new();
         let (stopping, stop) = watch::channel(false);

@@ -15,7 +15,6 @@ pub use store::{Incoming, SnapshotStore};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -37,8 +36,8 @@ pub struct SnapshotData {
     /// CRC-64/XZ of the state.
     pub crc: u64,
     pub body: Body,
-    /// Removes an unfinished directory when the last user lets go of it.
-    pub(crate) guard: Option<Arc<store::TempDir>>,
+    /// Of one that is not adopted yet; its directory is removed when the last user lets go of it.
+    pub(crate) unfinished: Option<store::Unfinished>,
 }
 
 impl SnapshotData {

@@ -14,6 +14,8 @@ use crate::types::alias::{Snapshot, SnapshotMeta};
 
 /// Finished snapshots kept.
 const KEEP: usize = 2;
+/// What has to stay free beside a snapshot: its description, and something for the log.
+const MARGIN: u64 = 1 << 20;
 
 /// A directory that is removed unless it was renamed away.
 #[derive(Debug)]
@@ -57,6 +59,14 @@ impl<W: Write> Write for Checked<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// What is still to be done to a snapshot that is on the disk.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    /// What its directory shall be called.
+    name: String,
+    _guard: Arc<TempDir>,
 }
 
 impl SnapshotStore {
@@ -108,7 +118,7 @@ impl SnapshotStore {
     ) -> io::Result<Snapshot> {
         let mut incoming = self.receive()?;
         state(&mut incoming)?;
-        let data = incoming.finish(offset)?;
+        let data = incoming.finish(meta, offset)?;
         let snapshot = self.adopt(meta, data)?;
         self.prune();
         Ok(snapshot)
@@ -116,37 +126,46 @@ impl SnapshotStore {
 
     /// Begins a snapshot whose bytes come from elsewhere. Blocking.
     pub fn receive(&self) -> io::Result<Incoming> {
-        let (sink, body, guard) = match &self.dir {
-            None => (Sink::Memory(Vec::new()), None, None),
+        let (sink, place) = match &self.dir {
+            None => (Sink::Memory(Vec::new()), None),
             Some(dir) => {
                 let path = self.temp_dir(dir)?;
                 let guard = Arc::new(TempDir(path.clone()));
                 let file = File::create(path.join("state.bin"))?;
-                (Sink::File(BufWriter::with_capacity(256 << 10, Paced::new(file))), Some(path), Some(guard))
+                (Sink::File(BufWriter::with_capacity(256 << 10, Paced::new(file))), Some(guard))
             }
         };
-        Ok(Incoming { sink: Checked { inner: sink, crc: Crc64::default(), size: 0 }, path: body, guard })
+        Ok(Incoming { sink: Checked { inner: sink, crc: Crc64::default(), size: 0 }, place })
     }
 
-    /// Makes a received snapshot the current one, durably. Blocking.
-    pub fn adopt(&self, meta: &SnapshotMeta, mut data: SnapshotData) -> io::Result<Snapshot> {
-        if let (Some(dir), Body::Directory(path)) = (&self.dir, &data.body)
-            && data.guard.is_some()
+    /// Whether a snapshot of this size can be expected to find space.
+    pub fn check_room(&self, size: u64) -> io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        #[cfg(unix)]
         {
-            let (term, index) = meta.last_log_id.map_or((0, 0), |l| (l.leader_id.term, l.index));
-            let id = format!("{term}-{}-{}", index + data.offset, now_ms());
-            let file = MetaFile::new(id.clone(), meta, data.offset, data.size, data.crc)?;
-            let mut json = serde_json::to_vec(&file).map_err(io::Error::other)?;
-            json.push(b'\n');
-            let mut out = File::create(path.join("meta.json"))?;
-            out.write_all(&json)?;
-            out.sync_all()?;
-            sync_dir(path)?;
-            let target = dir.join(id);
+            let facts = rustix::fs::statvfs(dir)?;
+            let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+            if free < size.saturating_add(MARGIN) {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("a snapshot of {size} bytes finds {free} bytes free in {}", dir.display()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a finished snapshot the current one, durably. All that was to be
+    /// written is on the disk already, so that a full one is no matter. Blocking.
+    pub fn adopt(&self, meta: &SnapshotMeta, mut data: SnapshotData) -> io::Result<Snapshot> {
+        if let (Some(dir), Body::Directory(path), Some(unfinished)) =
+            (&self.dir, &data.body, &data.unfinished)
+        {
+            let target = dir.join(&unfinished.name);
             fs::rename(path, &target)?;
             sync_dir(dir)?;
             data.body = Body::Directory(target);
-            data.guard = None;
+            data.unfinished = None;
         }
         let snapshot = Snapshot { meta: meta.clone(), snapshot: data };
         *self.current.lock() = Some(snapshot.clone());
@@ -237,7 +256,7 @@ fn load(path: &Path) -> io::Result<Snapshot> {
             size,
             crc: expected,
             body: Body::Directory(path.to_owned()),
-            guard: None,
+            unfinished: None,
         },
     })
 }
@@ -266,8 +285,7 @@ impl Write for Sink {
 /// A snapshot being written. Dropping it unfinished removes it.
 pub struct Incoming {
     sink: Checked<Sink>,
-    path: Option<PathBuf>,
-    guard: Option<Arc<TempDir>>,
+    place: Option<Arc<TempDir>>,
 }
 
 impl Write for Incoming {
@@ -281,24 +299,30 @@ impl Write for Incoming {
 }
 
 impl Incoming {
-    /// Bytes written so far.
-    pub fn size(&self) -> u64 {
-        self.sink.size
-    }
-
-    /// Syncs the bytes. The result still has its temporary name. Blocking.
-    pub fn finish(self, offset: u64) -> io::Result<SnapshotData> {
+    /// Puts it on the disk with its description, still under a temporary name. Blocking.
+    pub fn finish(self, meta: &SnapshotMeta, offset: u64) -> io::Result<SnapshotData> {
         let Checked { inner, crc, size } = self.sink;
-        let body = match (inner, self.path) {
-            (Sink::Memory(bytes), _) => Body::Memory(bytes.into()),
-            (Sink::File(file), Some(path)) => {
+        let crc = crc.value();
+        let (body, unfinished) = match (inner, self.place) {
+            (Sink::Memory(bytes), _) => (Body::Memory(bytes.into()), None),
+            (Sink::File(file), Some(guard)) => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.into_inner().sync_all()?;
-                Body::Directory(path)
+                let path = guard.0.clone();
+                let (term, index) = meta.last_log_id.map_or((0, 0), |l| (l.leader_id.term, l.index));
+                let name = format!("{term}-{}-{}", index + offset, now_ms());
+                let mut json = serde_json::to_vec(&MetaFile::new(name.clone(), meta, offset, size, crc)?)
+                    .map_err(io::Error::other)?;
+                json.push(b'\n');
+                let mut out = File::create(path.join("meta.json"))?;
+                out.write_all(&json)?;
+                out.sync_all()?;
+                sync_dir(&path)?;
+                (Body::Directory(path), Some(Unfinished { name, _guard: guard }))
             }
             (Sink::File(..), None) => return Err(io::Error::other("snapshot file without a directory")),
         };
-        Ok(SnapshotData { offset, size, crc: crc.value(), body, guard: self.guard })
+        Ok(SnapshotData { offset, size, crc, body, unfinished })
     }
 }
 

@@ -109,6 +109,11 @@ impl Net {
         });
     }
 
+    /// How often a server was dialed.
+    pub fn dialed(&self, address: SocketAddr) -> usize {
+        self.pipes.lock().iter().filter(|pipe| pipe.ends[1] == address).count()
+    }
+
     pub fn heal(&self) {
         self.cut.send_modify(HashSet::clear);
     }

@@ -165,6 +165,70 @@ fn full_disks_stop_writes_and_lose_nothing() {
     });
 }
 
+/// A follower that is behind the log and has no room for the leader's snapshot lives without it until there is.
+#[test]
+fn a_snapshot_waits_for_room() {
+    World::of("disks::a_snapshot_waits_for_room", |world| {
+        if world.disks.is_err() {
+            return;
+        }
+        let slice = Slice::claim();
+        let mut config = steady();
+        let settings = config.as_object_mut().expect("an object");
+        settings.insert("raft_snapshot_interval".to_owned(), "500ms".into());
+        settings.insert("raft_snapshot_threshold".to_owned(), 10.into());
+        settings.insert("raft_trailing_logs".to_owned(), 5.into());
+        let mut dc = Datacenter::prepared(PROCONSUL, &slice, 1, 3, 0, &config);
+        let disks: Vec<Disk> = (dc.servers.iter())
+            .map(|s| Disk::mount(&s.data_dir(), 8 * SMALL).unwrap_or_else(|e| panic!("{e}")))
+            .collect();
+        dc.spawn();
+        dc.ready();
+        let mut ledger = Ledger::default();
+        let leader = dc.leader();
+        let behind = (leader + 1) % 3;
+        (0..20).for_each(|_| ledger.write_soon("a write", &dc.servers[leader].http()));
+
+        dc.servers[behind].kill();
+        // The log is cut by some hundred entries at once.
+        let much = "x".repeat(30_000);
+        for n in 0..300 {
+            until("a write", LONG, || dc.servers[leader].http().write(&format!("/v1/kv/much/{n}"), &much));
+        }
+        let raft = |dc: &Datacenter, server: usize, key: &str| -> Result<u64, String> {
+            let this = dc.servers[server].http().json("/v1/agent/self")?;
+            let value = &this["Stats"]["raft"][key];
+            value.as_str().and_then(|v| v.parse().ok()).ok_or_else(|| format!("{key}: {value}"))
+        };
+        let written = until("the index", LONG, || raft(&dc, leader, "applied_index"));
+        until("the leader has a snapshot of it all", LONG, || {
+            match raft(&dc, leader, "last_snapshot_index")? {
+                index if index >= written => Ok(()),
+                index => Err(format!("{index} of {written}")),
+            }
+        });
+        // Enough for its log.
+        disks[behind].fill_but(4 << 20);
+        dc.servers[behind].spawn();
+        until("it refuses the snapshot", LONG, || {
+            let log = dc.servers[behind].log();
+            if log.contains("snapshot is not taken") { Ok(()) } else { Err(log) }
+        });
+        (0..20).for_each(|_| ledger.write_soon("a write beside it", &dc.servers[leader].http()));
+        let stale = dc.servers[behind].http().get("/v1/catalog/nodes?stale").expect("an answer");
+        assert_eq!(stale.status, 200, "{stale:?}");
+
+        disks[behind].free();
+        until("it has what the leader has", LONG, || {
+            let (there, here) = (raft(&dc, leader, "applied_index")?, raft(&dc, behind, "applied_index")?);
+            if here >= there { Ok(()) } else { Err(format!("{here} of {there}")) }
+        });
+        let log = dc.servers[behind].log();
+        assert!(log.contains("snapshot is taken now"), "{log}");
+        ledger.check(&dc);
+    });
+}
+
 #[test]
 fn a_torn_log_is_repaired_or_refused() {
     let seed = crate::number("PROCONSUL_FAULTS_SEED").unwrap_or_else(fresh);
