@@ -5,6 +5,7 @@ mod failed_tests;
 mod failover;
 mod health;
 mod members;
+mod proposals;
 mod reads;
 mod settle;
 mod snapshots;
@@ -38,7 +39,11 @@ use crate::net::{AddressBook, BoxedIo, Context, Links, RaftDial, Refusals, Serve
 use crate::snapshot::SnapshotStore;
 use crate::timing::Timings;
 use crate::types::{Applied, Command, CommandKind, Peer, ServerId, TypeConfig};
+use proposals::ProposalQueue;
 use reads::ReadQueue;
+
+/// How soon it is known why the engine has ended.
+const FAILURE_TOLD: Duration = Duration::from_secs(1);
 
 pub(crate) type Engine<F> = Raft<TypeConfig, Machine<F>>;
 
@@ -124,6 +129,7 @@ struct Shared<F: Fsm> {
     contact: Arc<Mutex<Option<Instant>>>,
     state: watch::Receiver<RaftState>,
     reads: ReadQueue,
+    proposals: ProposalQueue,
     meters: telemetry::Meters,
     /// The newest term in which this server asked another to take over. Its lease bound nobody from then on.
     waived: AtomicU64,
@@ -219,7 +225,8 @@ impl<F: Fsm> Consensus<F> {
             contact.clone(),
             stop.clone(),
         );
-        let reads = reads::spawn(&mut tasks, raft.clone(), progress.clone(), stop);
+        let reads = reads::spawn(&mut tasks, raft.clone(), progress.clone(), stop.clone());
+        let proposals = proposals::spawn(&mut tasks, raft.clone(), stop);
         let shared = Arc::new(Shared {
             health: log.health(),
             config,
@@ -232,6 +239,7 @@ impl<F: Fsm> Consensus<F> {
             contact,
             state,
             reads,
+            proposals,
             meters: telemetry::Meters::new(),
             waived: AtomicU64::new(0),
             snapshot_lock: tokio::sync::Mutex::new(()),
@@ -310,12 +318,20 @@ impl<F: Fsm> Consensus<F> {
         }
         self.shared.meters.apply.increment(1);
         let began = Instant::now();
-        let write = self.shared.raft.client_write(Command { kind, data });
-        let response = tokio::time::timeout(self.shared.config.propose_timeout, write)
+        let write = self.shared.proposals.propose(Command { kind, data });
+        let applied = tokio::time::timeout(self.shared.config.propose_timeout, write)
             .await
-            .map_err(|_| ConsensusError::Timeout)??;
+            .map_err(|_| ConsensusError::Timeout)?;
+        let applied = match applied {
+            // It ended and nobody stopped it, so it has failed, and says why in a moment.
+            Err(ConsensusError::Shutdown) if !*self.shared.stopping.borrow() => {
+                let why = tokio::time::timeout(FAILURE_TOLD, self.failed()).await;
+                Err(why.map_or(ConsensusError::Shutdown, ConsensusError::Storage))
+            }
+            applied => applied,
+        }?;
         self.shared.meters.commit_time.record(telemetry::millis(began.elapsed()));
-        Ok(response.data)
+        Ok(applied)
     }
 
     /// Confirms with a majority that this server still leads, waits until

@@ -164,6 +164,11 @@ impl Core {
         false
     }
 
+    /// Bytes that are to be written.
+    pub(super) fn pending(&self) -> usize {
+        self.out.len()
+    }
+
     /// Moves what is to be written into `buffer`, which is empty.
     pub(super) fn take_output(&mut self, buffer: &mut Vec<u8>) {
         self.driver_told = false;

@@ -15,6 +15,7 @@
 
 mod core;
 mod frame;
+mod gather;
 mod session;
 mod stream;
 

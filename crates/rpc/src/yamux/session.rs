@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::core::{Attempt, Core};
 use super::frame::Reason;
+use super::gather::Gather;
 use super::{Config, SessionError, Stream};
 
 /// Read at once from a connection.
@@ -72,6 +73,7 @@ impl Session {
             output: Vec::new(),
             written: 0,
             unflushed: false,
+            gather: Gather::default(),
         };
         (Session { shared }, driver)
     }
@@ -174,6 +176,7 @@ pub struct Driver<IO> {
     output: Vec<u8>,
     written: usize,
     unflushed: bool,
+    gather: Gather,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
@@ -198,6 +201,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether to write later, when the other tasks that are ready have run.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        let pending = if self.written == self.output.len() { self.shared.core.lock().pending() } else { 0 };
+        if pending == 0 || !self.gather.waits(pending) {
+            return false;
+        }
+        // Its first poll asks the runtime to wake this task then.
+        pin!(tokio::task::yield_now()).poll(cx).is_pending()
     }
 
     /// Ready when everything is written.
@@ -273,6 +286,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             // The peer may still learn what was to be said; whether it does is its affair.
             let _ = self.poll_write(cx);
             return Poll::Ready(error);
+        }
+        if self.gather(cx) {
+            return Poll::Pending;
         }
         match self.poll_write(cx) {
             Poll::Ready(Ok(())) if self.shared.core.lock().closing => Poll::Ready(SessionError::Closed),
