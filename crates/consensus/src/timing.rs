@@ -11,6 +11,8 @@
 //!   never disturbs them when it comes back.
 //! * A candidate that met a longer log than its own waits `2 * max` more, so that
 //!   the owner of the longer log goes first.
+//! * A server that followed a leader when it died does neither for `max` after it was started anew
+//!   (`node::promise`).
 //! * A sole voter elects itself at the next tick (13/64 of the heartbeat interval).
 //!
 //! So a lost leader is replaced between `max + min` and `2 * max` after its last

@@ -91,6 +91,11 @@ impl LogStorage {
         self.facts.lock().last
     }
 
+    /// The newest vote.
+    pub fn vote(&self) -> Option<Vote> {
+        self.facts.lock().vote
+    }
+
     /// Whether anything was ever written here.
     pub fn is_fresh(&self) -> bool {
         let facts = self.facts.lock();

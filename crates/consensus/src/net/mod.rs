@@ -10,8 +10,8 @@
 //! Append requests may be sent ahead of their answers.
 
 mod client;
-mod frame;
-mod hello;
+pub(crate) mod frame;
+pub(crate) mod hello;
 mod pipeline;
 mod server;
 

@@ -39,6 +39,8 @@ pub struct Serve<F: Fsm> {
     pub contact: Arc<Mutex<Option<Instant>>>,
     pub gone: mpsc::Sender<LeaderGone>,
     pub refusals: Refusals,
+    /// No vote is given before, unless the leader itself hands over; see `node::promise`.
+    pub bound_until: Option<tokio::time::Instant>,
 }
 
 impl<F: Fsm> Serve<F> {
@@ -81,10 +83,14 @@ impl<F: Fsm> Serve<F> {
         match kind {
             frame::VOTE => {
                 let request: VoteRequest<TypeConfig> = frame::unpack(body)?;
+                if !request.leadership_transfer {
+                    self.keep_promise().await;
+                }
                 frame::packed(answer, &self.raft.vote(request).await.map_err(io::Error::other)?)
             }
             frame::PRE_VOTE => {
                 let request: VoteRequest<TypeConfig> = frame::unpack(body)?;
+                self.keep_promise().await;
                 frame::packed(answer, &self.raft.pre_vote(request).await.map_err(io::Error::other)?)
             }
             frame::TRANSFER => {
@@ -93,6 +99,12 @@ impl<F: Fsm> Serve<F> {
                 frame::packed(answer, &result.map_err(io::Error::other)?)
             }
             other => Err(frame::invalid(format!("unknown request type {other}"))),
+        }
+    }
+
+    async fn keep_promise(&self) {
+        if let Some(until) = self.bound_until {
+            tokio::time::sleep_until(until).await;
         }
     }
 

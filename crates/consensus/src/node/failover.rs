@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Consensus, Role};
 use crate::fsm::Fsm;
@@ -71,18 +72,21 @@ fn is_refusal(error: &io::Error) -> bool {
     error.to_string().to_lowercase().contains("connection refused")
 }
 
+/// When it is this server's turn to campaign, of all voters but the one that is gone.
+pub(super) fn turn<F: Fsm>(node: &Consensus<F>, gone: Option<ServerId>) -> Duration {
+    let state = node.shared.state.borrow();
+    let before = state.voters().filter(|v| Some(*v) != gone && *v < node.id()).count();
+    let jitter = rand::rng().random_range(Duration::ZERO..TURN / 2);
+    TURN * u32::try_from(before).unwrap_or(0) + jitter
+}
+
 async fn campaign<F: Fsm>(node: &Consensus<F>, leader: ServerId) {
     let lease = node.shared.config.timings.election_max;
     let heard = *node.shared.contact.lock();
-    let turn = {
-        let state = node.shared.state.borrow();
-        let mut voters: Vec<_> = state.voters().filter(|v| *v != leader).collect();
-        voters.sort_unstable();
-        voters.iter().position(|v| *v == node.id()).unwrap_or(0)
-    };
-    let jitter = rand::rng().random_range(Duration::ZERO..TURN / 2);
     let left = heard.map_or(Duration::ZERO, |at| lease.saturating_sub(at.elapsed()));
-    tokio::time::sleep(left + Duration::from_millis(5) + TURN * turn as u32 + jitter).await;
+    let bound = node.shared.serve.bound_until.map(|until| until.saturating_duration_since(Instant::now()));
+    let left = left.max(bound.unwrap_or_default());
+    tokio::time::sleep(left + Duration::from_millis(5) + turn(node, Some(leader))).await;
     for _ in 0..TRIES {
         if !follows(node, leader) || *node.shared.contact.lock() != heard {
             return;

@@ -5,6 +5,7 @@ mod failed_tests;
 mod failover;
 mod health;
 mod members;
+mod promise;
 mod proposals;
 mod reads;
 mod settle;
@@ -88,7 +89,8 @@ impl Config {
         }
     }
 
-    fn engine(&self) -> Result<Arc<openraft::Config>, ConsensusError> {
+    /// `may_campaign`: from the start.
+    fn engine(&self, may_campaign: bool) -> Result<Arc<openraft::Config>, ConsensusError> {
         let ms = |d: Duration| d.as_millis() as u64;
         let config = openraft::Config {
             cluster_name: self.datacenter.clone(),
@@ -105,6 +107,7 @@ impl Config {
             // Channels allocate what they hold; these only bound it.
             api_channel_size: Some(16384),
             enable_pre_vote: Some(true),
+            enable_elect: may_campaign,
             // A restarted leader has lost its state machine and must be elected again.
             enable_leader_restore: Some(false),
             // A follower that lost its disk and came back under its id is filled
@@ -174,6 +177,7 @@ impl<F: Fsm> Consensus<F> {
         addresses: Arc<dyn AddressBook>,
         open: impl FnOnce(Option<&Path>) -> std::io::Result<LogStorage> + Send + 'static,
     ) -> Result<Self, ConsensusError> {
+        let began = tokio::time::Instant::now();
         let dir = config.dir.clone();
         let (log, snapshots) = tokio::task::spawn_blocking(move || {
             let snapshots = SnapshotStore::open(dir.as_deref())?;
@@ -194,7 +198,10 @@ impl<F: Fsm> Consensus<F> {
         let context =
             Arc::new(Context { me: config.id, datacenter: config.datacenter.clone(), dial, addresses });
         let machine = Machine::new(fsm, log.clone(), snapshots.clone(), progress.clone());
-        let raft = Raft::new(config.id, config.engine()?, Links(context.clone()), log.clone(), machine).await;
+        let bound_until =
+            promise::binds(log.vote().as_ref(), config.id).then(|| began + config.timings.election_max);
+        let engine = config.engine(bound_until.is_none())?;
+        let raft = Raft::new(config.id, engine, Links(context.clone()), log.clone(), machine).await;
         let raft = match raft {
             Ok(raft) => raft,
             Err(error) => {
@@ -213,6 +220,7 @@ impl<F: Fsm> Consensus<F> {
             contact: contact.clone(),
             gone,
             refusals: Refusals::default(),
+            bound_until,
         };
         let mut tasks = JoinSet::new();
         let (stopping, stop) = watch::channel(false);
@@ -252,6 +260,9 @@ impl<F: Fsm> Consensus<F> {
         consensus.spawn_owned(snapshots::run, ());
         consensus.spawn_owned(health::run, ());
         consensus.spawn_owned(settle::run, ());
+        if let Some(until) = bound_until {
+            consensus.spawn_owned(promise::keep, until);
+        }
         Ok(consensus)
     }
 
