@@ -20,6 +20,7 @@ mod remote_exec;
 mod run;
 pub mod services;
 mod systemd;
+mod vitals;
 mod watches;
 
 pub use run::{RunError, run};

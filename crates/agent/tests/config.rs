@@ -71,6 +71,22 @@ fn write(dir: &Path, name: &str, text: &str) {
 }
 
 #[test]
+fn templates_stand_in_lists_of_addresses_too() {
+    let text = r#"
+        retry_join = ["provider=aws tag_key=a", "{{ GetPrivateIP }}", "{{ GetInterfaceIP \"none\" }}", "h:8399"]
+        retry_join_wan = ["{{ GetInterfaceIP \"eth0\" }}:8302 10.0.0.9"]
+        start_join = ["{{ GetPrivateIP }}:8399"]
+        recursors = ["{{ GetPrivateIP }}", "10.0.0.53", "10.0.0.5"]
+    "#;
+    let config = good(text).config;
+    assert_eq!(config.join.retry_lan, ["provider=aws tag_key=a", "10.0.0.5", "h:8399"]);
+    assert_eq!(config.join.retry_wan, ["10.0.0.5:8302", "10.0.0.9"]);
+    assert_eq!(config.join.start_lan, ["10.0.0.5:8399"]);
+    assert_eq!(config.dns.recursors, ["10.0.0.5", "10.0.0.53"]);
+    assert!(bad("start_join_wan = [\"{{ Nonsense }}\"]").contains("start_join_wan: error parsing"));
+}
+
+#[test]
 fn nothing_said_is_a_client_with_the_usual_values() {
     let Loaded { config, warnings } = good("");
     assert_eq!(warnings, Vec::<String>::new());

@@ -100,6 +100,19 @@ async fn parameters_are_checked() {
 }
 
 #[tokio::test]
+async fn a_head_may_be_as_large_as_configured_and_a_little_more() {
+    let bench = bench(FakeRoad::default());
+    *bench.agent.config.lock() = Arc::new(FaceConfig { max_header_bytes: 1000, ..FaceConfig::default() });
+    let filled = |size| "a".repeat(size);
+    let told = bench.send_with("GET /v1/agent/services", "", &[("X-A", &filled(4500))]).await;
+    assert_eq!(told.status, 200);
+    let told = bench.send_with("GET /v1/agent/services", "", &[("X-A", &filled(5100))]).await;
+    assert_eq!((told.status, told.text()), (431, "431 Request Header Fields Too Large"));
+    assert_eq!(told.header("connection"), "close");
+    assert_eq!(told.header("content-type"), "text/plain; charset=utf-8");
+}
+
+#[tokio::test]
 async fn errors_of_the_road_keep_their_text() {
     let bench = bench(
         FakeRoad::default()

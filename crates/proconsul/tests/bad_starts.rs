@@ -87,12 +87,23 @@ fn a_running_agent_bears_a_bad_reload_and_shows_its_numbers() {
     assert!(said.contains("Failed reloading watches") && said.contains("handler"), "{said}");
 
     agent.signal(nix::sys::signal::Signal::SIGUSR1);
-    until("the numbers are written", LONG, || match agent.log() {
-        log if log.contains("][G] 'consul.autopilot.healthy': 1.000") => Ok(()),
-        // Autopilot may not have looked yet.
-        log => {
-            agent.signal(nix::sys::signal::Signal::SIGUSR1);
-            Err(log)
+    let lines = [
+        "][G] 'consul.autopilot.healthy': 1.000",
+        "][G] 'consul.state.nodes;datacenter=dc1': 1.000",
+        "][G] 'consul.consul.members.servers;datacenter=dc1': 1.000",
+        "][G] 'consul.runtime.alloc_bytes': ",
+        "][S] 'consul.api.http;method=PUT;path=v1_kv_': Count: ",
+        "][S] 'consul.http.PUT.v1.agent.reload': Count: 1 ",
+    ];
+    until("the numbers are written", LONG, || {
+        let log = agent.log();
+        match lines.iter().find(|line| !log.contains(**line)) {
+            None => Ok(()),
+            // They are of the interval before, and autopilot may not have looked yet.
+            Some(missing) => {
+                agent.signal(nix::sys::signal::Signal::SIGUSR1);
+                Err(format!("{missing} is missing in {log}"))
+            }
         }
     });
     assert!(agent.http().get("/v1/kv/here").expect("still there").ok());

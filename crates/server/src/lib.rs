@@ -21,6 +21,7 @@ mod rpc_face;
 mod server;
 mod snapshot;
 mod spool;
+mod usage;
 mod wan;
 
 pub use config::{LEADER_CALL_LIMIT, RECONCILE_INTERVAL, SESSION_TTL_MIN, ServerConfig};

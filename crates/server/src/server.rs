@@ -33,6 +33,7 @@ use crate::members::lan_server;
 use crate::remote::Remotes;
 use crate::rpc_face::RpcFace;
 use crate::snapshot::{ArchiveReader, SnapshotFace};
+use crate::usage;
 use crate::wan;
 
 /// How long a handover of the leadership may take before the server leaves anyway.
@@ -148,6 +149,7 @@ impl Server {
         let tasks = TaskTracker::new();
         tasks.spawn(until_stopped(core.clone(), follow_lan(core.clone())));
         tasks.spawn(until_stopped(core.clone(), leader::follow(core.clone())));
+        tasks.spawn(until_stopped(core.clone(), usage::run(core.clone())));
         if let Some(wan) = core.wan.clone() {
             tasks.spawn(until_stopped(core.clone(), wan::run(core.clone(), wan)));
         }

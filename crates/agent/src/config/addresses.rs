@@ -158,6 +158,23 @@ impl Addresses<'_, '_> {
     }
 }
 
+/// A list of addresses, hosts or other things to find agents by, in which templates may stand. One
+/// template may give several addresses, or none.
+pub(crate) fn expanded(v: &View<'_>, key: &str, interfaces: &[InterfaceAddr]) -> Vec<String> {
+    let mut out = Vec::new();
+    for text in v.texts(key) {
+        if !text.contains("{{") {
+            out.push(text);
+            continue;
+        }
+        match template::expand(&text, interfaces) {
+            Ok(addresses) => out.extend(addresses.split_whitespace().map(str::to_owned)),
+            Err(e) => v.error(format!("{key}: error parsing {text:?}: {e}")),
+        }
+    }
+    out
+}
+
 fn ip(key: &str, text: &str) -> Result<IpAddr, String> {
     text.trim_start_matches('[')
         .trim_end_matches(']')

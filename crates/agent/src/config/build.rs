@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, expanded};
 use super::definitions;
 use super::interfaces::{Cidr, InterfaceAddr};
 use super::runtime::{
@@ -81,14 +81,14 @@ pub(crate) fn build(
         bootstrap_expect,
         net,
         ports,
-        join: join(&v),
+        join: join(&v, around.interfaces),
         gossip_lan: gossip(&v, "gossip_lan"),
         gossip_wan: gossip(&v, "gossip_wan"),
         encrypt: encrypt(&v),
         raft: raft(&v),
         autopilot: autopilot(&v),
         limits: limits(&v),
-        dns: dns(&v),
+        dns: dns(&v, around.interfaces),
         http: http(&v),
         telemetry: telemetry(&v, warnings),
         logging: logging(&v),
@@ -163,12 +163,12 @@ fn ports(v: &View) -> Ports {
     }
 }
 
-fn join(v: &View) -> Join {
+fn join(v: &View, interfaces: &[InterfaceAddr]) -> Join {
     Join {
-        start_lan: v.texts("start_join"),
-        start_wan: v.texts("start_join_wan"),
-        retry_lan: v.texts("retry_join"),
-        retry_wan: v.texts("retry_join_wan"),
+        start_lan: expanded(v, "start_join", interfaces),
+        start_wan: expanded(v, "start_join_wan", interfaces),
+        retry_lan: expanded(v, "retry_join", interfaces),
+        retry_wan: expanded(v, "retry_join_wan", interfaces),
         retry_interval_lan: v.duration("retry_interval"),
         retry_interval_wan: v.duration("retry_interval_wan"),
         retry_max_lan: v.count("retry_max"),
@@ -258,7 +258,13 @@ fn limits(v: &View) -> Limits {
     }
 }
 
-fn dns(v: &View) -> Dns {
+/// Each of them once, where it stands first.
+fn once(list: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    list.into_iter().filter(|text| seen.insert(text.clone())).collect()
+}
+
+fn dns(v: &View, interfaces: &[InterfaceAddr]) -> Dns {
     let service_ttl = v
         .text_map("dns_config.service_ttl")
         .into_iter()
@@ -270,7 +276,7 @@ fn dns(v: &View) -> Dns {
     Dns {
         domain: v.text("domain"),
         alt_domain: v.text("alt_domain"),
-        recursors: v.texts("recursors"),
+        recursors: once(expanded(v, "recursors", interfaces)),
         allow_stale: v.flag("dns_config.allow_stale"),
         a_record_limit: v.count("dns_config.a_record_limit"),
         disable_compression: v.flag("dns_config.disable_compression"),

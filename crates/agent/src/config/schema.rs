@@ -432,7 +432,7 @@ static TELEMETRY: &[Field] = &[
     later("circonus_check_tags", Str),
     later("circonus_submission_interval", Str),
     later("circonus_submission_url", Str),
-    later("disable_compat_1.9", Bool),
+    f("disable_compat_1.9", Bool),
     f("disable_hostname", Bool),
     f("dogstatsd_addr", Str),
     f("dogstatsd_tags", StrList),

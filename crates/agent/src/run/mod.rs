@@ -4,6 +4,7 @@ mod banner;
 mod setup;
 mod start;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,7 +123,10 @@ async fn main_loop(
                     tracing::error!(target: "agent", error = %error, "Reload failed");
                 }
             }
-            Event::User1 => eprint!("{}", agent.metrics.dump()),
+            Event::User1 => {
+                // Nobody may be there to read them.
+                let _unread = std::io::stderr().write_all(agent.metrics.dump().as_bytes());
+            }
             Event::Asked(Request::Reload { done }) => {
                 // Who asked may be gone meanwhile.
                 let _ = done.send(reload(agent, sources).await);

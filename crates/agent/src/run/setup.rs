@@ -91,6 +91,7 @@ pub fn face_config(config: &RuntimeConfig) -> FaceConfig {
         discovery_max_stale: config.discovery_max_stale,
         unprintable_paths: config.http.disable_unprintable_char_filter,
         connect_enabled: config.connect.enabled,
+        older_metrics: !config.telemetry.disable_compat_1_9,
         max_header_bytes: config.http.max_header_bytes.unwrap_or_default(),
         ..FaceConfig::default()
     }

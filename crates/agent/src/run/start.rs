@@ -59,10 +59,7 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
     let id = node_id(data_dir.as_ref(), config.node_id.as_deref(), config.disable_host_node_id)
         .map_err(RunError::new)?;
     let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose().map_err(RunError::new)?;
-    for warning in &warnings {
-        println!("==> {warning}");
-    }
-    banner::print(&config, &id);
+    banner::print(&config, &id, &warnings);
     let log = telemetry::logging::init(setup::logging(&config)?).map_err(RunError::new)?;
     let metrics = telemetry::metrics::install(setup::metrics(&config)).map_err(RunError::new)?;
     for warning in &warnings {
@@ -138,6 +135,7 @@ pub(super) async fn start(loaded: Loaded, requests: mpsc::Sender<Request>) -> Re
         _pid_file: pid_file,
     };
     running.duty(agent.clone().follow_events());
+    running.duty(crate::vitals::run());
     running.duty(agent.clone().follow_consensus());
     if let Delegate::Client(road) = &delegate {
         let (road, lan) = (road.clone(), lan.clone());

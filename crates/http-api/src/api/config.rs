@@ -42,6 +42,8 @@ pub struct FaceConfig {
     pub unprintable_paths: bool,
     /// Largest request head, bytes. `0` is the default of 1 MiB.
     pub max_header_bytes: usize,
+    /// Times of requests are also given under the name of older versions. Default true.
+    pub older_metrics: bool,
     /// Whether Connect is on.
     pub connect_enabled: bool,
     /// Largest JSON body of the other writing endpoints, bytes. Default 8 MiB.
@@ -69,6 +71,7 @@ impl Default for FaceConfig {
             discovery_max_stale: Duration::ZERO,
             unprintable_paths: false,
             max_header_bytes: 0,
+            older_metrics: true,
             connect_enabled: false,
             max_json_body: 8 * 1024 * 1024,
         }

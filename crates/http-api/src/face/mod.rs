@@ -3,6 +3,7 @@
 pub mod body;
 pub mod call;
 pub mod headers;
+mod meters;
 mod namespaces;
 pub mod numbers;
 pub mod options;
@@ -13,6 +14,7 @@ pub mod route;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
@@ -26,6 +28,7 @@ use body::{ReplyBody, RequestBody};
 use cache::Cache;
 use call::Call;
 use headers::Headers;
+use meters::{Meter, Meters};
 use params::Params;
 use reply::Reply;
 use route::{Answer, Found, Verb};
@@ -49,6 +52,7 @@ pub struct Face {
     pub snapshots: Arc<dyn SnapshotPort>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) encoded: EncodedAnswers,
+    meters: Meters,
 }
 
 impl Face {
@@ -59,7 +63,7 @@ impl Face {
         cache: Arc<Cache>,
         snapshots: Arc<dyn SnapshotPort>,
     ) -> Self {
-        Self { agent, road, snapshots, cache, encoded: EncodedAnswers::default() }
+        Self { agent, road, snapshots, cache, encoded: EncodedAnswers::default(), meters: Meters::default() }
     }
 
     /// Answers one request.
@@ -77,14 +81,19 @@ impl Face {
         async move {
             let reply = match reply {
                 Begun::Outside(reply) => reply,
-                Begun::Routed { answer, pretty } => {
+                Begun::Routed { answer, pretty, meter, began } => {
                     let mut reply = match answer {
-                        Ok(answer) => answer.await.unwrap_or_else(Reply::from),
+                        Ok(answer) => {
+                            let answer = answer.await;
+                            meter.answered(&answer);
+                            answer.unwrap_or_else(Reply::from)
+                        }
                         Err(reply) => reply,
                     };
                     if pretty {
                         reply.indent();
                     }
+                    meter.end(began);
                     reply.common(&config.acl_default_policy, config.translate_wan_addrs);
                     reply
                 }
@@ -95,6 +104,12 @@ impl Face {
 
     fn begin(&self, request: Request<RequestBody>, peer: Peer, config: &Arc<FaceConfig>) -> Begun<'_> {
         let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+        if config.max_header_bytes > 0 && head_size(&uri, &headers) > config.max_header_bytes + HEAD_SLACK {
+            let text = "431 Request Header Fields Too Large";
+            return Begun::Outside(
+                Reply::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text).header("Connection", "close"),
+            );
+        }
         let Some(path) = path::decode(uri.path()) else {
             return Begun::Outside(Reply::text(StatusCode::BAD_REQUEST, "400 Bad Request"));
         };
@@ -109,17 +124,22 @@ impl Face {
             Found::Slash => return Begun::Outside(Reply::redirect(&format!("{path}/"), uri.query())),
             Found::Nothing => return Begun::Outside(self.outside(&path, config)),
         };
+        let began = Instant::now();
         let params = Params::parse(uri.query());
         let pretty = params.has("pretty");
         let verb = Verb::of(&method).unwrap_or(Verb::Get);
+        let meter = self.meters.of(route.pattern, verb, self.agent.node_name(), config.older_metrics);
         let config = Arc::clone(config);
         let headers = Headers::copy(&headers);
         let call = Call { path, rest_at, verb, params, headers, body, peer, config };
         let answer = match refusal(route, &call, &method) {
             Some(reply) => Err(reply),
-            None => Ok((route.handler)(self, call)),
+            None => {
+                meter.begin();
+                Ok((route.handler)(self, call))
+            }
         };
-        Begun::Routed { answer, pretty }
+        Begun::Routed { answer, pretty, meter, began }
     }
 
     /// The paths outside `/v1`.
@@ -136,12 +156,22 @@ impl Face {
     }
 }
 
+/// By how much a head may be larger than configured: what the reference reads at a time.
+const HEAD_SLACK: usize = 4096;
+
+/// Size of the head that a request came with, give or take the method.
+fn head_size(uri: &http::Uri, headers: &http::HeaderMap) -> usize {
+    let line = uri.path_and_query().map_or(0, |path| path.as_str().len()) + "GET  HTTP/1.1\r\n".len();
+    // A colon and a blank, a carriage return and a newline.
+    headers.iter().fold(line, |size, (name, value)| size + name.as_str().len() + value.len() + 4)
+}
+
 /// How far a request got before anything had to be waited for.
 enum Begun<'a> {
     /// Answered, and not by the API.
     Outside(Reply),
     /// A request to the API: its endpoint, or why that is not reached.
-    Routed { answer: Result<Answer<'a>, Reply>, pretty: bool },
+    Routed { answer: Result<Answer<'a>, Reply>, pretty: bool, meter: Arc<Meter>, began: Instant },
 }
 
 /// Why a request does not reach its endpoint.

@@ -13,7 +13,7 @@ use crate::api::error::ApiError;
 use crate::endpoints;
 
 /// The methods of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     Get,
     Put,

@@ -230,7 +230,8 @@ fn tune(stream: &TcpStream) {
 async fn serve_stream(stream: Stream, peer: Peer, shared: &Shared) {
     let head_size = match shared.face.agent.config().max_header_bytes {
         0 => HEAD_SIZE,
-        size => size.max(MIN_HEAD_SIZE),
+        // What is a little too large is refused by the face, with a word.
+        size => size.saturating_mul(2).clamp(MIN_HEAD_SIZE, HEAD_SIZE.max(size)),
     };
     if let Err(error) = connection::serve(stream, &shared.face, peer, head_size, &shared.stop).await {
         tracing::debug!(%error, ?peer, "HTTP connection ended");

@@ -69,9 +69,7 @@ impl Member {
 }
 
 async fn run(parsed: Parsed) -> Outcome {
-    let status = regexp::compile(&format!("^{}$", parsed.text("status")))
-        .map_err(|_| regexp::compile(parsed.text("status")).err().unwrap_or_default())
-        .or_fail("Failed to compile status regexp")?;
+    let status = regexp::compile(parsed.text("status")).or_fail("Failed to compile status regexp")?;
     let api = Api::from_flags(&parsed)?;
     let mut request = api.get("/v1/agent/members");
     let segment = parsed.text("segment");
