@@ -1,6 +1,7 @@
 //! `debug`: collects what helps to understand an agent into an archive.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ async fn run(parsed: Parsed) -> Outcome {
             "Capture validation failed: interval must be at least 5s and not longer than the duration",
         ));
     }
-    let targets: Vec<&str> = match parsed.list("capture") {
+    let mut targets: Vec<&str> = match parsed.list("capture") {
         [] => TARGETS.to_vec(),
         named => named.iter().map(String::as_str).collect(),
     };
@@ -59,6 +60,10 @@ async fn run(parsed: Parsed) -> Outcome {
     }
     let api = Api::from_flags(&parsed)?;
     let own: Value = api.get("/v1/agent/self").json().await.or_fail("error querying target agent")?;
+    if targets.contains(&"pprof") && own["DebugConfig"]["EnableDebug"] != true {
+        targets.retain(|target| *target != "pprof");
+        ui::error("Profiles are not captured: enable_debug is not set on the agent");
+    }
     let folder = match parsed.text("output") {
         "" => PathBuf::from(format!("consul-debug-{}", unix_seconds())),
         output => PathBuf::from(output),
@@ -78,7 +83,11 @@ async fn run(parsed: Parsed) -> Outcome {
     capture_static(&api, &folder, &targets, &own).await?;
     if targets.iter().any(|t| ["logs", "metrics", "pprof"].contains(t)) {
         ui::line("Beginning capture interval");
-        capture_dynamic(&api, &folder, &targets, duration, interval).await?;
+        // Who interrupts gets what there is so far.
+        tokio::select! {
+            done = capture_dynamic(&api, &folder, &targets, duration, interval) => done?,
+            _ = tokio::signal::ctrl_c() => ui::line("Interrupted"),
+        }
     }
     write_json(
         &folder.join("index.json"),
@@ -140,32 +149,31 @@ async fn capture_dynamic(
         if targets.contains(&"logs") {
             log_until(api, &round.join("consul.log"), until).await?;
         }
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        }
+        tokio::time::sleep_until(until).await;
     }
     Ok(())
 }
 
 async fn log_until(api: &Api, path: &Path, until: Instant) -> Result<(), Failure> {
-    let mut lines = Vec::new();
+    let failed = format!("error writing {}", path.display());
+    // Written as it comes: nothing is lost if the capture is interrupted.
+    let mut file = fs::File::create(path).or_fail(&failed)?;
     let collect = async {
         match api.get("/v1/agent/monitor").param("loglevel", "DEBUG").open().await {
             Ok(response) => {
                 let mut body = response.into_body();
                 while let Some(Ok(frame)) = body.frame().await {
                     if let Ok(data) = frame.into_data() {
-                        lines.extend_from_slice(&data);
+                        file.write_all(&data).or_fail(&failed)?;
                     }
                 }
             }
             Err(error) => ui::error(format_args!("Error capturing logs: {error}")),
         }
+        Ok(())
     };
     // The stream has no end of its own.
-    let _time_is_up = tokio::time::timeout_at(until, collect).await;
-    write(path, &lines)
+    tokio::time::timeout_at(until, collect).await.unwrap_or(Ok(()))
 }
 
 /// Puts the folder into `<folder>.tar.gz` and removes it.

@@ -1,5 +1,9 @@
 //! `services register` and `services deregister`: service definitions from flags or files.
 
+use std::path::Path;
+
+use agent::config::{AgentFlags, Sources, load};
+use model::definition::ServiceDefinition;
 use serde_json::{Map, Value, json};
 
 use super::pairs;
@@ -59,12 +63,14 @@ async fn register(parsed: Parsed) -> Outcome {
         (true, false) => {
             return Err(Failure::new("Service registration requires arguments or -id, not both."));
         }
-        (true, true) => vec![from_flags(&parsed)?],
-        (false, false) => from_files(&parsed.args)?,
+        (true, true) => vec![(parsed.text("name").to_owned(), Value::Object(from_flags(&parsed)?))],
+        (false, false) => from_files(&parsed.args)?
+            .iter()
+            .map(|service| Ok((service.name.clone(), registration(service)?)))
+            .collect::<Result<_, Failure>>()?,
     };
     let api = Api::from_flags(&parsed)?;
-    for service in services {
-        let name = field(&service, "name").unwrap_or_default();
+    for (name, service) in services {
         api.put("/v1/agent/service/register")
             .json_body(&service)
             .ok()
@@ -82,8 +88,8 @@ async fn deregister(parsed: Parsed) -> Outcome {
             return Err(Failure::new("Service deregistration requires at least one argument or -id."));
         }
         ("", false) => from_files(&parsed.args)?
-            .iter()
-            .map(|service| field(service, "id").or_else(|| field(service, "name")).unwrap_or_default())
+            .into_iter()
+            .map(|service| if service.id.is_empty() { service.name } else { service.id })
             .collect(),
         (id, true) => vec![id.to_owned()],
         _ => return Err(Failure::new("Service deregistration requires arguments or -id, not both.")),
@@ -97,16 +103,6 @@ async fn deregister(parsed: Parsed) -> Outcome {
         ui::line(format_args!("Deregistered service: {id}"));
     }
     Ok(0)
-}
-
-/// A text field, whatever the case of its name.
-fn field(service: &Map<String, Value>, name: &str) -> Option<String> {
-    service
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .and_then(|(_, value)| value.as_str())
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
 }
 
 fn from_flags(parsed: &Parsed) -> Result<Map<String, Value>, Failure> {
@@ -144,64 +140,61 @@ fn from_flags(parsed: &Parsed) -> Result<Map<String, Value>, Failure> {
     Ok(service)
 }
 
-fn from_files(paths: &[String]) -> Result<Vec<Map<String, Value>>, Failure> {
+/// The services that configuration files define, as the agent would read them.
+fn from_files(paths: &[String]) -> Result<Vec<ServiceDefinition>, Failure> {
     let mut services = Vec::new();
     for path in paths {
-        let text = crate::files::read_text(path).or_fail("Error")?;
-        services.extend(parse(path, &text).or_fail(&format!("Error parsing {path}"))?);
+        services.extend(definitions(path)?);
     }
     Ok(services)
 }
 
-/// The services a file defines under `service` and `services`.
-fn parse(path: &str, text: &str) -> Result<Vec<Map<String, Value>>, String> {
-    let json = path.ends_with(".json") || text.trim_start().starts_with('{');
-    let file: Value = if json {
-        serde_json::from_str(text).map_err(|e| e.to_string())?
+fn definitions(path: &str) -> Result<Vec<ServiceDefinition>, Failure> {
+    let known = Path::new(path).is_dir() || path.ends_with(".json") || path.ends_with(".hcl");
+    let format = if known {
+        None
     } else {
-        hcl::parse(text).map_err(|e| e.to_string())?.to_json()
+        let text = crate::files::read_text(path).or_fail("Error")?;
+        Some(if text.trim_start().starts_with('{') { "json" } else { "hcl" }.to_owned())
     };
-    let mut services = Vec::new();
-    for (key, value) in file.as_object().into_iter().flatten() {
-        match key.as_str() {
-            "service" | "services" => match value {
-                Value::Array(items) => services.extend(items.iter().cloned()),
-                one => services.push(one.clone()),
-            },
-            other => return Err(format!("only services can be registered, not {other:?}")),
-        }
-    }
-    services
-        .into_iter()
-        .map(|service| match plain(service, "services") {
-            Value::Object(fields) => Ok(fields),
-            _ => Err("a service must be an object".to_owned()),
-        })
-        .collect()
+    let sources = Sources {
+        // With the settings of a development agent a file needs to have nothing but services.
+        flags: AgentFlags { dev: Some(true), config_format: format, ..AgentFlags::default() },
+        paths: vec![path.into()],
+        ..Sources::default()
+    };
+    Ok(load(&sources).or_fail("Error")?.config.services)
 }
 
-/// In HCL every block is a list; the API wants lists only where there can be several.
-fn plain(value: Value, name: &str) -> Value {
-    match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .map(|(k, v)| {
-                    let v = plain(v, &k);
-                    (k, v)
-                })
-                .collect(),
-        ),
-        Value::Array(mut items)
-            if items.len() == 1
-                && items[0].is_object()
-                && !["checks", "upstreams", "paths"].contains(&name.to_ascii_lowercase().as_str()) =>
-        {
-            plain(items.swap_remove(0), name)
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| plain(item, "")).collect()),
-        other => other,
+/// A definition in the form of the agent's API, without what it does not say.
+fn registration(service: &ServiceDefinition) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(service).or_fail("Error")?;
+    prune(&mut value);
+    Ok(value)
+}
+
+/// Takes away what is empty. Commands of checks get the name that they have in requests.
+fn prune(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    if let Some(args) = fields.remove("ScriptArgs") {
+        fields.insert("Args".to_owned(), args);
     }
+    for (name, field) in fields.iter_mut() {
+        match field {
+            // Somebody else's settings.
+            _ if name == "Config" => {}
+            Value::Array(items) => items.iter_mut().for_each(prune),
+            other => prune(other),
+        }
+    }
+    fields.retain(|_, field| match field {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty() && text != "0s",
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(true) => true,
+    });
 }
 
 #[cfg(test)]
@@ -210,15 +203,34 @@ mod tests {
 
     #[test]
     fn definitions_in_hcl_and_json() {
-        let hcl = "services {\n name = \"api\"\n id = \"api-1\"\n port = 9090\n check { ttl = \"60s\" }\n}\nservices { name = \"db\" }\n";
-        let services = parse("svc.hcl", hcl).unwrap();
-        assert_eq!(services.len(), 2);
-        assert_eq!(services[0]["check"], json!({"ttl": "60s"}));
-        assert_eq!(field(&services[0], "ID").as_deref(), Some("api-1"));
-        let services = parse("s.json", r#"{"service": {"Name": "js", "checks": [{"ttl": "1s"}]}}"#).unwrap();
-        assert_eq!(Value::Object(services[0].clone()), json!({"Name": "js", "checks": [{"ttl": "1s"}]}));
-        assert!(parse("x.json", r#"{"server": true}"#).is_err());
-        assert!(parse("x.hcl", "service {").is_err());
+        let temp = tempfile::tempdir().unwrap();
+        let registered = |name: &str, text: &str| -> Result<Vec<Value>, String> {
+            let path = temp.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let services = definitions(path.to_str().unwrap()).map_err(|failure| format!("{failure:?}"))?;
+            Ok(services.iter().map(|service| registration(service).unwrap()).collect())
+        };
+        let weights = json!({"Passing": 1, "Warning": 1});
+        let hcl = "services {\n name = \"api\"\n id = \"api-1\"\n port = 9090\n check { id = \"c\" args = [\"a\"] interval = \"60s\" }\n}\nservices { name = \"db\" }\n";
+        assert_eq!(
+            registered("svc.hcl", hcl).unwrap(),
+            [
+                json!({"Name": "api", "ID": "api-1", "Port": 9090, "Weights": weights,
+                       "Check": {"CheckID": "c", "Args": ["a"], "Interval": "1m0s"}}),
+                json!({"Name": "db", "Weights": weights}),
+            ]
+        );
+        // Names of fields in either way of writing; what is not a service does not matter.
+        let json = r#"{"Service": {"Name": "js", "EnableTagOverride": true, "Checks": [{"ttl": "1s"}],
+            "proxy": {"config": {"empty": ""}}}, "check": {"name": "c", "ttl": "1s"}}"#;
+        assert_eq!(
+            registered("s", json).unwrap(),
+            [json!({"Name": "js", "EnableTagOverride": true, "Checks": [{"TTL": "1s"}], "Weights": weights,
+                    "Proxy": {"Config": {"empty": ""}}})]
+        );
+        assert!(registered("x.json", r#"{"services": [{"bogus": 1}]}"#).unwrap_err().contains("bogus"));
+        assert!(registered("x.hcl", "service {").is_err());
+        assert!(definitions("/no/such.json").is_err());
     }
 
     #[test]

@@ -180,6 +180,8 @@ pub(crate) fn wanted(
             {
                 return None;
             }
+            // The agent itself may register between this look and the write: what it said of its node stays.
+            let known_otherwise = node.is_some() && !node_fits;
             let (tagged_addresses, node_meta) =
                 node.map(|node| (node.tagged_addresses.clone(), node.meta.clone())).unwrap_or_default();
             Some(Change::Register(Box::new(RegisterRequest {
@@ -187,6 +189,7 @@ pub(crate) fn wanted(
                 node: member.name.to_string(),
                 id: standing.node_id.clone(),
                 address,
+                skip_node_update: !known_otherwise,
                 tagged_addresses,
                 node_meta,
                 service,
@@ -242,4 +245,59 @@ fn service_is(view: &View, member: &Member, wanted: &NodeService) -> bool {
     list.iter()
         .flat_map(|list| &list.services)
         .any(|service| service.id == wanted.id && service.port == wanted.port && service.meta == wanted.meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use gossip::swim::Tick;
+    use state::{Store, command};
+
+    use super::*;
+
+    fn member() -> Member {
+        Member {
+            name: "a".into(),
+            addr: [10, 0, 0, 1].into(),
+            port: 8301,
+            tags: Arc::default(),
+            status: MemberStatus::Alive,
+            status_time: Tick::default(),
+            vsn: [1, 5, 2, 2, 5, 4],
+        }
+    }
+
+    fn apply(store: &Store, index: u64, request: &RegisterRequest) {
+        store.apply_batch(&[(index, command::encode(command::REGISTER, request).unwrap().into())]);
+    }
+
+    #[test]
+    fn what_an_agent_says_of_its_node_meanwhile_stays() {
+        let store = Store::new();
+        let standing = Standing { role: Role::Client, node_id: String::new() };
+        let ours = |store: &Store| match wanted(&store.view(), "dc1", &member(), &standing, false) {
+            Some(Change::Register(request)) => Some(*request),
+            _ => None,
+        };
+        let of_agent = |address: &str| RegisterRequest {
+            datacenter: "dc1".to_owned(),
+            node: "a".to_owned(),
+            address: address.to_owned(),
+            node_meta: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+            ..RegisterRequest::default()
+        };
+        let shown = |store: &Store| {
+            let node = store.view().node(&mut WatchSet::none(), "a").1.expect("a node");
+            (node.address.clone(), node.meta.get("k").cloned())
+        };
+
+        let late = ours(&store).expect("nothing is there yet");
+        apply(&store, 1, &of_agent("10.0.0.1"));
+        apply(&store, 2, &late);
+        assert_eq!(shown(&store), ("10.0.0.1".to_owned(), Some("v".to_owned())));
+        assert!(ours(&store).is_none(), "it is as wanted");
+
+        apply(&store, 3, &of_agent("10.0.0.9"));
+        apply(&store, 4, &ours(&store).expect("the address is another"));
+        assert_eq!(shown(&store), ("10.0.0.1".to_owned(), Some("v".to_owned())));
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -107,7 +108,8 @@ fn create(folder: &Path, stem: &str, extension: &str, now: SystemTime) -> io::Re
     let mut stamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     loop {
         let path = folder.join(format!("{stem}-{stamp}{extension}"));
-        match OpenOptions::new().append(true).create_new(true).open(&path) {
+        // For their group to read, too.
+        match OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path) {
             // Two changes within one tick of the clock.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => stamp += 1,
             other => return other.map_err(|e| named(&path, &e)),
@@ -125,6 +127,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -153,6 +157,8 @@ mod tests {
         LogFile::open(config(format!("{folder}/").into()), now).unwrap();
         LogFile::open(config(folder.into()), now).unwrap();
         assert_eq!(names(temp.path()), ["a-5.txt", "b-5.log", "sub", "sub-5.log"]);
+        let mode = fs::metadata(temp.path().join("a-5.txt")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o037, 0, "nothing for others, nothing but reading for the group");
         assert_eq!(names(&temp.path().join("sub")), ["consul-5.log"]);
     }
 
