@@ -335,7 +335,7 @@ fn who_comes_back_is_reached_again_and_joins_anew() {
 struct Remember;
 
 impl Policy for Remember {
-    fn admit(&self, members: &[Member], _: &mut dyn Iterator<Item = &Member>) -> Result<(), String> {
+    fn admit(&self, members: &[Member]) -> Result<(), String> {
         match members.iter().find(|m| m.tag("evil").is_some()) {
             Some(m) => Err(format!("Member '{}' is evil", m.name)),
             None => Ok(()),

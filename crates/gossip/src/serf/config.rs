@@ -9,9 +9,8 @@ use std::time::Duration;
 /// What the owner of a pool has a say in.
 pub trait Policy: Send + Sync {
     /// May these members be in our pool? Asked with every member of a joining exchange, and with
-    /// the one member of an announcement that is new. `alive` gives those members that an exchange would join
-    /// with, as far as they are alive; nobody for an announcement. The text of a refusal reaches operators.
-    fn admit(&self, members: &[Member], alive: &mut dyn Iterator<Item = &Member>) -> Result<(), String>;
+    /// the one member of an announcement that is new. The text of a refusal reaches operators.
+    fn admit(&self, members: &[Member]) -> Result<(), String>;
 
     /// How long a gone member is remembered, when it is not for as long as the others.
     fn remember_for(&self, _member: &Member) -> Option<Duration> {
@@ -24,7 +23,7 @@ pub trait Policy: Send + Sync {
 pub struct AdmitAll;
 
 impl Policy for AdmitAll {
-    fn admit(&self, _: &[Member], _: &mut dyn Iterator<Item = &Member>) -> Result<(), String> {
+    fn admit(&self, _: &[Member]) -> Result<(), String> {
         Ok(())
     }
 }

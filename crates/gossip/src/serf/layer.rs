@@ -330,12 +330,11 @@ impl Delegate for Layer {
             return Ok(());
         }
         let member = Member::candidate(node, self.now);
-        self.cfg.policy.admit(std::slice::from_ref(&member), &mut std::iter::empty())
+        self.cfg.policy.admit(std::slice::from_ref(&member))
     }
 
     fn check_merge(&mut self, nodes: &[Node]) -> Result<(), String> {
         let members: Vec<Member> = nodes.iter().map(|n| Member::candidate(n, self.now)).collect();
-        let known = self.members.values().map(|e| &*e.member);
-        self.cfg.policy.admit(&members, &mut known.filter(|m| m.status == MemberStatus::Alive))
+        self.cfg.policy.admit(&members)
     }
 }

@@ -25,8 +25,8 @@ pub struct LanPolicy {
 const UNIQUE_IDS: (u64, u64, u64) = (0, 8, 5);
 
 impl Policy for LanPolicy {
-    fn admit(&self, members: &[Member], alive: &mut dyn Iterator<Item = &Member>) -> Result<(), String> {
-        let mut ids: HashMap<&str, &Member> = HashMap::new();
+    fn admit(&self, members: &[Member]) -> Result<(), String> {
+        let mut ids: HashMap<&str, &str> = HashMap::new();
         for m in members {
             let name = &*m.name;
             let id = m.tag("id").unwrap_or_default();
@@ -40,11 +40,10 @@ impl Policy for LanPolicy {
                 if unique {
                     if let Some(other) = ids.get(id) {
                         return Err(format!(
-                            "Member '{name}' has conflicting node ID '{id}' with member '{}'",
-                            other.name
+                            "Member '{name}' has conflicting node ID '{id}' with member '{other}'"
                         ));
                     }
-                    ids.insert(id, m);
+                    ids.insert(id, name);
                 }
             }
             if let Some((dc, segment)) = MemberParts::from_member(m).place() {
@@ -57,19 +56,6 @@ impl Policy for LanPolicy {
                         self.segment
                     ));
                 }
-            }
-        }
-        // The other side sees the same conflict in our list and stays out, so it must not get into ours.
-        for known in alive {
-            if let Some(id) = known.tag("id")
-                && let Some(other) = ids.get(id)
-                && other.status == MemberStatus::Alive
-                && other.name != known.name
-            {
-                return Err(format!(
-                    "Member '{}' has conflicting node ID '{id}' with member '{}'",
-                    other.name, known.name
-                ));
             }
         }
         Ok(())
@@ -89,7 +75,7 @@ pub struct WanPolicy {
 }
 
 impl Policy for WanPolicy {
-    fn admit(&self, members: &[Member], _: &mut dyn Iterator<Item = &Member>) -> Result<(), String> {
+    fn admit(&self, members: &[Member]) -> Result<(), String> {
         for m in members {
             let Some(server) = ServerParts::from_member(m) else {
                 return Err(format!("Member '{}' is not a server", m.name));
@@ -140,10 +126,6 @@ mod tests {
         member(name, &tags)
     }
 
-    fn nobody() -> std::iter::Empty<&'static Member> {
-        std::iter::empty()
-    }
-
     fn lan() -> LanPolicy {
         LanPolicy {
             datacenter: "dc1".into(),
@@ -156,7 +138,7 @@ mod tests {
     #[test]
     fn lan_refusals() {
         let good = client("a", "id-a", "dc1", "");
-        assert_eq!(lan().admit(std::slice::from_ref(&good), &mut nobody()), Ok(()));
+        assert_eq!(lan().admit(std::slice::from_ref(&good)), Ok(()));
         for (members, text) in [
             (
                 vec![client("b", "id-me", "dc1", "")],
@@ -169,32 +151,15 @@ mod tests {
             (vec![client("b", "id-b", "dc2", "")], "Member 'b' part of wrong datacenter 'dc2'"),
             (vec![client("b", "id-b", "dc1", "x")], "Member 'b' part of wrong segment 'x' (expected '')"),
         ] {
-            assert_eq!(lan().admit(&members, &mut nobody()), Err(text.to_owned()));
+            assert_eq!(lan().admit(&members), Err(text.to_owned()));
         }
         let mut left = client("b", "id-a", "dc1", "");
         left.status = MemberStatus::Left;
-        assert_eq!(lan().admit(&[good.clone(), left], &mut nobody()), Ok(()));
+        assert_eq!(lan().admit(&[good.clone(), left]), Ok(()));
         // Without tags a member is taken in; it only never counts.
-        assert_eq!(lan().admit(&[member("plain", &[])], &mut nobody()), Ok(()));
+        assert_eq!(lan().admit(&[member("plain", &[])]), Ok(()));
         assert_eq!(lan().remember_for(&good), Some(Duration::from_secs(7200)));
         assert_eq!(lan().remember_for(&member("x", &[("rc_tm", "0")])), None);
-    }
-
-    #[test]
-    fn who_lives_here_keeps_its_id() {
-        let known = [client("a", "id-a", "dc1", ""), client("b", "id-b", "dc1", ""), member("plain", &[])];
-        let admit = |m: Member| lan().admit(&[m], &mut known.iter());
-        assert_eq!(
-            admit(client("c", "id-a", "dc1", "")),
-            Err("Member 'c' has conflicting node ID 'id-a' with member 'a'".to_owned())
-        );
-        // The same ones again, other ones, and what the other side holds dead.
-        assert_eq!(admit(known[1].clone()), Ok(()));
-        assert_eq!(admit(client("c", "id-c", "dc1", "")), Ok(()));
-        assert_eq!(admit(member("c", &[])), Ok(()));
-        let mut failed = client("c", "id-a", "dc1", "");
-        failed.status = MemberStatus::Failed;
-        assert_eq!(admit(failed), Ok(()));
     }
 
     #[test]
@@ -203,14 +168,14 @@ mod tests {
             "s1.dc2",
             &[("role", "consul"), ("dc", "dc2"), ("port", "8300"), ("vsn", "2"), ("build", "1.9.8:")],
         );
-        assert_eq!(WanPolicy::default().admit(std::slice::from_ref(&server), &mut nobody()), Ok(()));
+        assert_eq!(WanPolicy::default().admit(std::slice::from_ref(&server)), Ok(()));
         assert_eq!(
-            WanPolicy::default().admit(&[client("c", "i", "dc1", "")], &mut nobody()),
+            WanPolicy::default().admit(&[client("c", "i", "dc1", "")]),
             Err("Member 'c' is not a server".to_owned())
         );
         let alone = WanPolicy { only_datacenter: Some("dc1".into()) };
         assert_eq!(
-            alone.admit(&[server], &mut nobody()),
+            alone.admit(&[server]),
             Err("Member 's1.dc2' part of wrong datacenter 'dc2'; WAN federation is disabled".to_owned())
         );
     }
