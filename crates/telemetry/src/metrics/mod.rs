@@ -217,8 +217,7 @@ struct Handle {
 
 impl Handle {
     fn allowed(&self) -> bool {
-        let filter = self.shared.filter.read().clone();
-        filter.allows(&self.series.id.name)
+        self.shared.filter.read().allows(&self.series.id.name)
     }
 
     fn push(&self, value: f64) {
