@@ -25,8 +25,14 @@ const ALWAYS: [(Fault, u32); 6] = [
     (Fault::Tear, 2),
     (Fault::KillTwo, 1),
 ];
-const WITH_WALL: [(Fault, u32); 5] =
-    [(Fault::Isolate, 4), (Fault::Deaf, 2), (Fault::Mute, 2), (Fault::Part, 2), (Fault::KillDuringCut, 2)];
+const WITH_WALL: [(Fault, u32); 6] = [
+    (Fault::Isolate, 4),
+    (Fault::Deaf, 2),
+    (Fault::Mute, 2),
+    (Fault::Part, 2),
+    (Fault::KillDuringCut, 2),
+    (Fault::KillDuringPart, 2),
+];
 const WITH_DISKS: [(Fault, u32); 2] = [(Fault::Full, 2), (Fault::FullAll, 1)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +55,9 @@ pub enum Fault {
     Part,
     /// While one is isolated another dies.
     KillDuringCut,
+    /// While two servers do not reach each other the third dies, and is back at once: one of the two hears a
+    /// leader by it, the other would like to be elected.
+    KillDuringPart,
     /// The disk of one server is full.
     Full,
     /// All disks that can be filled (a majority of them) are.
@@ -144,7 +153,12 @@ impl<'w> Schedule<'w> {
                 self.dc.kill();
                 self.dc.spawn();
             }
-            Fault::Isolate | Fault::Deaf | Fault::Mute | Fault::Part | Fault::KillDuringCut => {
+            Fault::Isolate
+            | Fault::Deaf
+            | Fault::Mute
+            | Fault::Part
+            | Fault::KillDuringCut
+            | Fault::KillDuringPart => {
                 self.cut(fault, victim, other, hold);
             }
             Fault::Full => {
@@ -177,7 +191,7 @@ impl<'w> Schedule<'w> {
         match fault {
             Fault::Deaf => rest.iter().for_each(|&from| wall.cut(from, victim_at)),
             Fault::Mute => rest.iter().for_each(|&to| wall.cut(victim_at, to)),
-            Fault::Part => wall.part(victim_at, address(other)),
+            Fault::Part | Fault::KillDuringPart => wall.part(victim_at, address(other)),
             _ => rest.iter().for_each(|&to| wall.part(victim_at, to)),
         }
         if fault == Fault::KillDuringCut {
@@ -186,6 +200,14 @@ impl<'w> Schedule<'w> {
             sleep(hold / 4);
             self.dc.servers[other].spawn();
             sleep(hold / 4);
+        } else if fault == Fault::KillDuringPart {
+            sleep(hold / 2);
+            let thirds = self.dc.servers.iter_mut().enumerate().filter(|(n, _)| ![victim, other].contains(n));
+            thirds.for_each(|(_, third)| {
+                third.kill();
+                third.spawn();
+            });
+            sleep(hold / 2);
         } else {
             sleep(hold);
         }
