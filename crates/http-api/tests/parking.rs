@@ -139,3 +139,43 @@ async fn a_client_may_keep_its_connection_for_later() {
         assert!(ask(stream, LEADER).await.starts_with("HTTP/1.1 200 "));
     }
 }
+
+#[tokio::test]
+async fn plain_queries_follow_each_other_and_are_answered_as_by_a_codec() {
+    let running = running(&[]).await;
+    let mut stream = running.asks(&events("HTTP/1.1", "")).await;
+    running.blocked(1).await;
+    running.fire();
+    let first = answer(&mut stream).await;
+    // There is news already, so that these are answered at once; an empty body is one that takes a codec to
+    // read.
+    let plain = ask(&mut stream, &events("HTTP/1.1", "")).await;
+    let codec = ask(&mut stream, &events("HTTP/1.1", "Content-Length: 0\r\n")).await;
+    let undated = |reply: &str| {
+        let lines = reply.split("\r\n").filter(|line| !line.starts_with("Date: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(undated(&first), undated(&codec));
+    assert_eq!(undated(&plain), undated(&codec));
+    assert_eq!(plain.split("\r\n").count(), undated(&plain).len() + 1, "{plain}");
+
+    let last = LEADER.replace("Host: x", "Host: x\r\nConnection: close");
+    let three = events("HTTP/1.1", "") + &events("HTTP/1.1", "") + &last;
+    stream.write_all(three.as_bytes()).await.unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).await.unwrap();
+    assert_eq!(all.matches("HTTP/1.1 200 OK").count(), 3, "{all}");
+    assert_eq!(all.matches("\"deploy\"").count(), 2, "{all}");
+}
+
+#[tokio::test]
+async fn a_plain_query_that_waits_at_the_stop_is_answered_and_its_connection_ends() {
+    let running = running(&[]).await;
+    let mut stream = running.asks(&events("HTTP/1.1", "")).await;
+    running.blocked(1).await;
+    running.stop.cancel();
+    running.fire();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("\"deploy\""), "{reply}");
+}

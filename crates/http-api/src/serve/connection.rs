@@ -2,9 +2,10 @@
 //!
 //! A query that blocks for minutes, or a client that keeps its connection for later, would hold the
 //! codec with its buffers, more than all the rest of it. So such a connection is *parked*: the codec is
-//! given up, the socket and the unfinished answer are kept. When the answer is there, or more bytes
-//! are, a new codec takes over; it reads once more the head of a request like the one that waits, and
-//! goes on from there.
+//! given up, the socket and the unfinished answer are kept. A plain answer is written as it is, and if the
+//! next request is another plain query, that waits like the first (`plain`). For all else that comes a new
+//! codec takes over; if an answer is due, it reads once more the head of a request like the one that
+//! waits, and goes on from there.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use super::plain::{self, Unsent};
 use super::socket::{Socket, Stream, Traffic};
 use crate::face::body::{ReplyBody, RequestBody};
 use crate::face::{Face, Peer};
@@ -33,8 +35,10 @@ use crate::face::{Face, Peer};
 /// How long a client may take for the head of a request, from its first byte; one who does not even begin
 /// is parked.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is read at once from a socket that is parked, bytes: enough to know that there is something.
-const PEEK: usize = 64;
+/// What is read at once from a socket that is parked, bytes: enough for the head of most queries.
+const PEEK: usize = 2048;
+/// The head of a request of HTTP/1.1 that keeps its connection.
+const KEPT: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
 /// Serves a stream until the client ends it; after `stop`, until the request in progress is answered.
 ///
@@ -149,8 +153,12 @@ impl<'a> Desk<'a> {
         let request = request.map(|body| {
             if body.is_end_stream() { RequestBody::Bytes(Bytes::new()) } else { RequestBody::Incoming(body) }
         });
+        *stage = self.asked(request, like);
+    }
+
+    fn asked(&self, request: Request<RequestBody>, like: Option<&'static [u8]>) -> Stage<'a> {
         let answer = Pending::Asked(Box::pin(self.face.answer(request, self.peer)));
-        *stage = Stage::Waiting(Waiting { answer, like });
+        Stage::Waiting(Waiting { answer, like })
     }
 
     fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Response<Sending>> {
@@ -175,40 +183,20 @@ impl<'a> Desk<'a> {
         replying && self.replied.load(Ordering::Relaxed) && !self.traffic.stuck() && !self.traffic.begun()
     }
 
-    /// Rests without a codec until there is something to do: true; or until the connection has ended.
+    /// Rests without a codec until there is something to do for one: true; or until the connection has
+    /// ended.
     async fn park(&self, socket: &mut Socket, mut stopped: Pin<&mut impl Future<Output = ()>>) -> bool {
+        let mut unsent = None;
         let like = std::future::poll_fn(|context| {
-            let mut stage = self.stage.lock();
-            let like = match &mut *stage {
-                Stage::Waiting(waiting) => {
-                    if let Poll::Ready(response) = waiting.answer.poll(context) {
-                        waiting.answer = Pending::Told(Some(response));
-                        return Poll::Ready(Ok(waiting.like));
-                    }
-                    waiting.like
+            loop {
+                let parked = ready!(self.poll_parked(socket, stopped.as_mut(), &mut unsent, context));
+                if let Parked::Ends(like) = parked {
+                    return Poll::Ready(like);
                 }
-                Stage::Replying => None,
-            };
-            if stopped.as_mut().poll(context).is_ready() {
-                // Somebody who waits gets an answer yet.
-                return Poll::Ready(like.map(Some).ok_or(()));
             }
-            if socket.again().is_empty() {
-                let more = ready!(peek(socket, context));
-                // Neither an end nor an error of a connection that rests is news to anybody.
-                return Poll::Ready(match more {
-                    Ok(more) if !more.is_empty() => {
-                        socket.read_again(more);
-                        Ok(like)
-                    }
-                    _ => Err(()),
-                });
-            }
-            // The client has sent more than the request that waits: that is read after it.
-            if like.is_none() { Poll::Ready(Ok(None)) } else { Poll::Pending }
         });
-        let Ok(like) = like.await else { return false };
-        if let Some(like) = like {
+        let Some(like) = like.await else { return false };
+        if !like.is_empty() {
             let mut again = BytesMut::with_capacity(like.len() + socket.again().len());
             again.extend_from_slice(like);
             again.extend_from_slice(socket.again());
@@ -216,23 +204,83 @@ impl<'a> Desk<'a> {
         }
         true
     }
+
+    fn poll_parked(
+        &self,
+        socket: &mut Socket,
+        mut stopped: Pin<&mut impl Future<Output = ()>>,
+        unsent: &mut Option<Unsent>,
+        context: &mut Context<'_>,
+    ) -> Poll<Parked> {
+        // Neither an end nor an error of a connection that rests is news to anybody.
+        const END: Poll<Parked> = Poll::Ready(Parked::Ends(None));
+        let codec = |like| Poll::Ready(Parked::Ends(Some(like)));
+
+        if let Some(reply) = unsent {
+            if ready!(reply.poll_write(socket, context)).is_err() {
+                return END;
+            }
+            *unsent = None;
+        }
+        let mut stage = self.stage.lock();
+        let like = match &mut *stage {
+            Stage::Waiting(waiting) => {
+                let like = waiting.like.unwrap_or_default();
+                if let Poll::Ready(response) = waiting.answer.poll(context) {
+                    *unsent = (like == KEPT).then(|| Unsent::of(&response)).flatten();
+                    if unsent.is_some() {
+                        *stage = Stage::Replying;
+                        return Poll::Ready(Parked::Goes);
+                    }
+                    waiting.answer = Pending::Told(Some(response));
+                    return codec(like);
+                }
+                Some(like)
+            }
+            Stage::Replying => None,
+        };
+        if stopped.as_mut().poll(context).is_ready() {
+            // Somebody who waits gets an answer yet.
+            return like.map_or(END, codec);
+        }
+        if !socket.again().is_empty() {
+            // The client has sent more than the request that waits: that is read after it.
+            return if like.is_none() { codec(&[]) } else { Poll::Pending };
+        }
+        let mut bytes = [0; PEEK];
+        let mut out = ReadBuf::new(&mut bytes);
+        if ready!(Pin::new(&mut *socket).poll_read(context, &mut out)).is_err() || out.filled().is_empty() {
+            return END;
+        }
+        let filled = out.filled();
+        if let Some(like) = like {
+            socket.read_again(Bytes::copy_from_slice(filled));
+            return codec(like);
+        }
+        let Some((request, len)) = plain::request(filled) else {
+            socket.read_again(Bytes::copy_from_slice(filled));
+            return codec(&[]);
+        };
+        socket.read_again(Bytes::copy_from_slice(&filled[len..]));
+        self.traffic.request();
+        *stage = self.asked(request, Some(KEPT));
+        Poll::Ready(Parked::Goes)
+    }
 }
 
-/// Some bytes from a socket; none at its end.
-fn peek(socket: &mut Socket, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    let mut bytes = [0; PEEK];
-    let mut out = ReadBuf::new(&mut bytes);
-    ready!(Pin::new(socket).poll_read(context, &mut out))?;
-    Poll::Ready(Ok(Bytes::copy_from_slice(out.filled())))
+/// What a connection that was parked is at.
+enum Parked {
+    /// It stays parked, and there may be more to do.
+    Goes,
+    /// It is left to a codec, which reads this first; or to nobody.
+    Ends(Option<&'static [u8]>),
 }
 
 /// For a query that may block, the head of a request with the same version and the same say on what
 /// becomes of the connection: all that a codec needs to know of it when it writes the reply.
 fn like(request: &Request<Incoming>) -> Option<&'static [u8]> {
-    let query = request.uri().query()?;
-    let may_block = query.contains("index=") || query.contains("hash=");
-    let plain = request.body().is_end_stream() && !request.headers().contains_key(header::UPGRADE);
-    if *request.method() != Method::GET || !may_block || !plain {
+    let bare = request.body().is_end_stream() && !request.headers().contains_key(header::UPGRADE);
+    if *request.method() != Method::GET || !plain::may_block(request.uri()) || !bare {
         return None;
     }
     let says = |word: &str| {
@@ -243,14 +291,13 @@ fn like(request: &Request<Incoming>) -> Option<&'static [u8]> {
                 .is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
         })
     };
-    let like: &'static str = match (request.version(), says("close"), says("keep-alive")) {
-        (Version::HTTP_11, false, _) => "GET / HTTP/1.1\r\n\r\n",
-        (Version::HTTP_11, true, _) => "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
-        (Version::HTTP_10, false, true) => "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        (Version::HTTP_10, ..) => "GET / HTTP/1.0\r\n\r\n",
-        _ => return None,
-    };
-    Some(like.as_bytes())
+    match (request.version(), says("close"), says("keep-alive")) {
+        (Version::HTTP_11, false, _) => Some(KEPT),
+        (Version::HTTP_11, true, _) => Some(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        (Version::HTTP_10, false, true) => Some(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+        (Version::HTTP_10, ..) => Some(b"GET / HTTP/1.0\r\n\r\n"),
+        _ => None,
+    }
 }
 
 /// The answer to the request that the desk has.

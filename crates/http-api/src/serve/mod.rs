@@ -2,6 +2,7 @@
 
 mod connection;
 mod limit;
+mod plain;
 mod socket;
 mod unix;
 
